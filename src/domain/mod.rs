@@ -1,0 +1,10 @@
+//! PURE: what an order request is and what may happen to it.
+//! Owns every rule of the contract. Never reads a clock, a file, an environment, a socket or a log.
+//! Invariant: same input, same output; the border is held by `tests/it/border.rs` and clippy.
+
+pub mod event;
+pub mod judge;
+pub mod money;
+pub mod policy;
+pub mod request;
+pub mod text;

@@ -1,0 +1,4 @@
+//! ADAPTER: the only rdkafka, and the schema registry's client.
+//! Never decides anything about an order.
+
+pub mod registry;

@@ -1,0 +1,5 @@
+//! argv → role → exit code.
+
+fn main() -> std::process::ExitCode {
+    noctus::ops::main()
+}

@@ -1,0 +1,12 @@
+//! `noctus judge`: judge cases without Kafka or Postgres: JSON lines in, results out.
+
+use super::{Exit, Global};
+
+/// The command's arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub async fn run(_args: Args, _global: &Global) -> anyhow::Result<Exit> {
+    anyhow::bail!("not written yet")
+}

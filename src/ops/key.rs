@@ -1,0 +1,12 @@
+//! `noctus key`: idempotency keys by recipe v1: JSON lines in, keys out.
+
+use super::{Exit, Global};
+
+/// The command's arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub async fn run(_args: Args, _global: &Global) -> anyhow::Result<Exit> {
+    anyhow::bail!("not written yet")
+}

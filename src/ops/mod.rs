@@ -1,0 +1,207 @@
+//! Verbs of the command line. `argv` → one function → exit code.
+
+pub mod bench;
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod explain;
+pub mod judge;
+pub mod key;
+pub mod migrate;
+pub mod paper_broker;
+pub mod policy;
+pub mod roles;
+pub mod schemas;
+pub mod sign;
+pub mod submit;
+pub mod topics;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::runtime::config::{BadConfig, Config};
+use crate::runtime::telemetry::{self, LogFormat};
+
+/// What a command ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Exit {
+    Ok = 0,
+    /// The command worked and found something to mend.
+    Findings = 1,
+    Usage = 2,
+    Unavailable = 69,
+    Bug = 70,
+    NoRights = 77,
+    BadConfig = 78,
+}
+
+/// The gate between a trading signal and a broker.
+#[derive(Debug, Parser)]
+#[command(name = "noctus", version, propagate_version = true, after_long_help = LONG_HELP)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG_HELP: &str = "\
+Examples:
+  noctus demo                                  see it work, nothing installed
+  noctus migrate && noctus topics apply && noctus schemas register
+  noctus run --config configs/noctus.yml       every role in one process
+  noctus submit order.json --wait              send one order and see what became of it
+  noctus explain TRACE_ID                      why it was decided so
+
+Exit codes: 0 good, 1 findings, 2 usage, 69 a service is unavailable, 70 a bug, 77 no rights, 78 bad configuration.";
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// Configuration file (YAML)
+    #[arg(long, global = true, env = "NOCTUS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Kafka brokers, host:port,host:port
+    #[arg(long, global = true, value_name = "LIST")]
+    pub brokers: Option<String>,
+    /// Schema registry (Confluent API)
+    #[arg(long, global = true, value_name = "URL")]
+    pub registry: Option<String>,
+    /// Postgres
+    #[arg(long, global = true, value_name = "URL")]
+    pub database: Option<String>,
+    /// The broker that orders go to
+    #[arg(long, global = true, value_name = "URL")]
+    pub broker: Option<String>,
+    /// Development: allow weak secrets. Never with real orders
+    #[arg(long, global = true)]
+    pub dev: bool,
+    /// How log lines look
+    #[arg(long, global = true, env = "NOCTUS_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// What is logged, e.g. info or noctus::gate=debug
+    #[arg(long, global = true, env = "NOCTUS_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+}
+
+impl Global {
+    /// The configuration in force: defaults, file, environment, flags.
+    pub fn config(&self) -> Result<Config, BadConfig> {
+        let mut flags = Vec::new();
+        let mut flag = |key: &str, value: &Option<String>| {
+            if let Some(value) = value {
+                flags.push((key.to_string(), value.clone()));
+            }
+        };
+        flag("kafka.brokers", &self.brokers);
+        flag("registry.url", &self.registry);
+        flag("database.url", &self.database);
+        flag("broker.url", &self.broker);
+        Config::load(self.config.as_deref(), &flags, self.dev)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every role in one process
+    Run(roles::Args),
+    /// Role: judge order requests (read, decide, reserve, emit)
+    Gate(roles::Args),
+    /// Role: send decided orders to the broker, once, and tell what became of them
+    Dispatch(roles::Args),
+    /// Role: write the obs_* tables that dashboards read
+    Sink(roles::Args),
+    /// Bring the database to this build's schema
+    Migrate(migrate::Args),
+    /// Create the topics of topics/topics.yml, or show how the cluster differs
+    Topics(topics::Args),
+    /// Register the schemas, or check them against all registered versions
+    Schemas(schemas::Args),
+    /// Send order requests: JSON files in, signed Avro on Kafka out
+    Submit(submit::Args),
+    /// Sign a JSON order file
+    Sign(sign::Args),
+    /// Idempotency keys by recipe v1: JSON lines in, keys out
+    Key(key::Args),
+    /// Tell the story of one trace: every hop, every clamp, and why
+    Explain(explain::Args),
+    /// Judge cases without Kafka or Postgres: JSON lines in, results out
+    Judge(judge::Args),
+    /// Check policy files: every violation at once, with the place
+    Policy(policy::Args),
+    /// A broker of paper with a durable ledger, to try Noctus on
+    PaperBroker(paper_broker::Args),
+    /// The whole way of an order on embedded services, with a readable report
+    Demo(demo::Args),
+    /// Measure orders per second and latencies on real services, as JSON
+    Bench(bench::Args),
+    /// Show or check the configuration
+    Config(config::Args),
+    /// Print shell completions
+    Completions(completions::Args),
+}
+
+/// Parses the command line, runs the command, and turns its end into an exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start(cli.global.log_format, &cli.global.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let exit = match runtime {
+        Ok(runtime) => runtime.block_on(command(cli)),
+        Err(error) => Err(error.into()),
+    };
+    let exit = exit.unwrap_or_else(|error| {
+        eprintln!("noctus: {error:#}");
+        exit_of(&error)
+    });
+    ExitCode::from(exit as u8)
+}
+
+async fn command(cli: Cli) -> anyhow::Result<Exit> {
+    use roles::Role;
+    let global = &cli.global;
+    match cli.command {
+        Command::Run(a) => roles::run(a, &[Role::Gate, Role::Dispatch, Role::Sink], global).await,
+        Command::Gate(a) => roles::run(a, &[Role::Gate], global).await,
+        Command::Dispatch(a) => roles::run(a, &[Role::Dispatch], global).await,
+        Command::Sink(a) => roles::run(a, &[Role::Sink], global).await,
+        Command::Migrate(a) => migrate::run(a, global).await,
+        Command::Topics(a) => topics::run(a, global).await,
+        Command::Schemas(a) => schemas::run(a, global).await,
+        Command::Submit(a) => submit::run(a, global).await,
+        Command::Sign(a) => sign::run(a, global).await,
+        Command::Key(a) => key::run(a, global).await,
+        Command::Explain(a) => explain::run(a, global).await,
+        Command::Judge(a) => judge::run(a, global).await,
+        Command::Policy(a) => policy::run(a, global).await,
+        Command::PaperBroker(a) => paper_broker::run(a, global).await,
+        Command::Demo(a) => demo::run(a, global).await,
+        Command::Bench(a) => bench::run(a, global).await,
+        Command::Config(a) => config::run(a, global),
+        Command::Completions(a) => completions::run(a),
+    }
+}
+
+/// The exit code that fits an error: configuration, a service away, or a bug.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    use crate::pg::{PoolError, migrate::MigrateError};
+    use crate::runtime::secrets::BadSecrets;
+    let is = |found: &(dyn std::error::Error + 'static)| {
+        if found.is::<BadConfig>() || found.is::<BadSecrets>() {
+            Some(Exit::BadConfig)
+        } else if let Some(e) = found.downcast_ref::<MigrateError>() {
+            match e {
+                MigrateError::Mismatch { .. } => Some(Exit::BadConfig),
+                _ => Some(Exit::Unavailable),
+            }
+        } else if found.is::<PoolError>() || found.is::<std::io::Error>() {
+            Some(Exit::Unavailable)
+        } else {
+            None
+        }
+    };
+    error.chain().find_map(is).unwrap_or(Exit::Bug)
+}

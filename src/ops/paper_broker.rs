@@ -1,0 +1,12 @@
+//! `noctus paper-broker`: a broker of paper with a durable ledger, to try Noctus on.
+
+use super::{Exit, Global};
+
+/// The command's arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub async fn run(_args: Args, _global: &Global) -> anyhow::Result<Exit> {
+    anyhow::bail!("not written yet")
+}

@@ -1,0 +1,9 @@
+//! ADAPTER: the only SQL, one file per table group.
+//! Never decides anything: it locks, reads and writes what it is told.
+
+pub mod migrate;
+pub mod pool;
+pub mod time;
+
+pub use pool::{Pool, PoolError, connect};
+pub use time::PgTime;

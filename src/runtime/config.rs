@@ -1,0 +1,400 @@
+//! Owns the configuration: defaults, a YAML file, `NOCTUS_…` variables, command-line flags, in this order.
+//! Never holds a secret (those are in `secrets`). Invariant: a [`Config`] in use has no violation.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Env, Serialized};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set. Times carry their unit in the name.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Config {
+    /// Development: weak secrets and unsigned input may be allowed. Never with real orders.
+    pub dev: bool,
+    pub kafka: Kafka,
+    pub registry: RegistryConfig,
+    pub database: Database,
+    pub http: Http,
+    pub input: Input,
+    pub gate: Gate,
+    pub dispatch: Dispatch,
+    pub broker: Broker,
+    pub sink: Sink,
+    pub policies: PolicyFiles,
+}
+
+/// Kafka: where it is and how it is used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// `host:port,host:port`.
+    pub brokers: String,
+    /// Put before every topic name, e.g. `uat-`; empty in production.
+    pub topic_prefix: String,
+    /// Put before every consumer group name.
+    pub group_prefix: String,
+    /// After this long without a heartbeat a consumer loses its partitions, milliseconds.
+    pub session_timeout_ms: u64,
+    /// An event not acknowledged after this long is owed still and is produced again, milliseconds.
+    pub delivery_timeout_ms: u64,
+    /// `required`: Kafka's topic ids are the identity of inputs. `by_name`: the name stands for it
+    /// (librdkafka's mock cluster has no ids; a recreated topic is then not noticed).
+    pub topic_ids: TopicIds,
+    /// librdkafka properties passed as they are (security.protocol, sasl.*, ssl.*).
+    pub properties: BTreeMap<String, String>,
+}
+
+/// What identifies an input topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum TopicIds {
+    Required,
+    ByName,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: "localhost:9092".into(),
+            topic_prefix: String::new(),
+            group_prefix: String::new(),
+            session_timeout_ms: 10_000,
+            delivery_timeout_ms: 30_000,
+            topic_ids: TopicIds::Required,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+/// The schema registry (Confluent API).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// Base address, e.g. `http://localhost:8081`.
+    pub url: String,
+    /// A call that takes longer has failed, milliseconds.
+    pub timeout_ms: u64,
+    /// An unknown schema id is asked for again for this long before its record is a dead letter, milliseconds.
+    pub unknown_schema_ms: u64,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        Self { url: "http://localhost:8081".into(), timeout_ms: 3_000, unknown_schema_ms: 60_000 }
+    }
+}
+
+/// Postgres.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `postgres://user@host:port/database`; a password here is redacted wherever it is shown.
+    pub url: String,
+    /// Most connections of one process.
+    pub pool_max: usize,
+    /// A statement that takes longer is cancelled, milliseconds.
+    pub statement_timeout_ms: u64,
+    /// A lock not had after this long fails the statement, milliseconds.
+    pub lock_timeout_ms: u64,
+    /// A transaction left idle for this long is ended by the server, milliseconds (frees a zombie's locks).
+    pub idle_in_transaction_ms: u64,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: "postgres://noctus@localhost:5432/noctus".into(),
+            pool_max: 16,
+            statement_timeout_ms: 5_000,
+            lock_timeout_ms: 2_000,
+            idle_in_transaction_ms: 10_000,
+        }
+    }
+}
+
+/// The port for `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Http {
+    pub listen: SocketAddr,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: ([127, 0, 0, 1], 9464).into() }
+    }
+}
+
+/// How requests are accepted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Input {
+    /// `required` (default) or `optional`; optional still refuses a wrong signature.
+    pub signatures: Signatures,
+    /// Actual topic name → the logical name that producers signed (for mirrored topics).
+    pub signed_as: BTreeMap<String, String>,
+}
+
+/// Whether a request must be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Signatures {
+    #[default]
+    Required,
+    Optional,
+}
+
+/// The gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// Most records in one transaction.
+    pub batch_max: usize,
+    /// Longest wait for a batch to fill, milliseconds.
+    pub linger_ms: u64,
+    /// Largest value accepted, bytes; a larger one is a dead letter.
+    pub value_max_bytes: usize,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { batch_max: 500, linger_ms: 5, value_max_bytes: 262_144 }
+    }
+}
+
+/// Dispatch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dispatch {
+    /// Most orders claimed in one transaction.
+    pub claim_max: usize,
+    /// Most sends in flight.
+    pub in_flight_max: usize,
+    /// How long a lane (account, symbol) belongs to a worker without renewal, milliseconds.
+    pub lease_ms: u64,
+    /// Longest pause between looks for pending orders when nothing notifies, milliseconds.
+    pub poll_ms: u64,
+}
+
+impl Default for Dispatch {
+    fn default() -> Self {
+        Self { claim_max: 200, in_flight_max: 64, lease_ms: 5_000, poll_ms: 200 }
+    }
+}
+
+/// The broker behind the `rest` adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Broker {
+    /// Its name in exec events.
+    pub name: String,
+    /// Base address.
+    pub url: String,
+    /// The environment it must say it is (`paper`, `live`): a mismatch stops the start (F61).
+    pub environment: String,
+    /// An answer not complete after this long is UNKNOWN, milliseconds.
+    pub timeout_ms: u64,
+    /// Largest answer read, bytes.
+    pub answer_max_bytes: usize,
+    /// First question about an UNKNOWN order after this long, milliseconds; then doubled, six times.
+    pub settle_ms: u64,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self {
+            name: "paper".into(),
+            url: "http://localhost:9500".into(),
+            environment: "paper".into(),
+            timeout_ms: 5_000,
+            answer_max_bytes: 65_536,
+            settle_ms: 5_000,
+        }
+    }
+}
+
+/// The sink.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sink {
+    /// Most records in one transaction.
+    pub batch_max: usize,
+    /// Longest wait for a batch to fill, milliseconds.
+    pub linger_ms: u64,
+}
+
+impl Default for Sink {
+    fn default() -> Self {
+        Self { batch_max: 1_000, linger_ms: 20 }
+    }
+}
+
+/// Policy files; one that is not named is the plan's default.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PolicyFiles {
+    pub quality: Option<PathBuf>,
+    pub profiles: Option<PathBuf>,
+    pub risk: Option<PathBuf>,
+    pub instruments: Option<PathBuf>,
+}
+
+/// A configuration that cannot be used, with everything that is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} violation(s):\n{}", .0.len(), .0.iter().map(|v| format!("  - {v}")).collect::<Vec<_>>().join("\n"))]
+pub struct BadConfig(pub Vec<String>);
+
+impl Config {
+    /// Reads defaults, then `file` if given, then `NOCTUS_SECTION__KEY` variables, then `flags`
+    /// (pairs of `section.key` and a value); lists every violation at once.
+    pub fn load(
+        file: Option<&Path>,
+        flags: &[(String, String)],
+        dev: bool,
+    ) -> Result<Self, BadConfig> {
+        let mut figment = Figment::from(Serialized::defaults(Config::default()));
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| BadConfig(vec![format!("{}: {e}", path.display())]))?;
+            let tree: serde_json::Value = serde_saphyr::from_str(&text)
+                .map_err(|e| BadConfig(vec![format!("{}: {e}", path.display())]))?;
+            if !tree.is_null() {
+                figment = figment.merge(Serialized::globals(tree));
+            }
+        }
+        let sections = [
+            "kafka", "registry", "database", "http", "input", "gate", "dispatch", "broker", "sink",
+            "policies",
+        ];
+        figment = figment.merge(
+            Env::prefixed("NOCTUS_")
+                .filter(move |key| {
+                    let key = key.as_str().to_ascii_lowercase();
+                    key == "dev" || sections.iter().any(|s| key.starts_with(&format!("{s}__")))
+                })
+                .split("__"),
+        );
+        for (key, value) in flags {
+            figment = figment.merge((key.as_str(), value.as_str()));
+        }
+        let config: Config = figment
+            .extract()
+            .map_err(|errors| BadConfig(errors.into_iter().map(|e| e.to_string()).collect()))?;
+        let config = Config { dev: config.dev || dev, ..config };
+        let violations = config.violations();
+        if violations.is_empty() { Ok(config) } else { Err(BadConfig(violations)) }
+    }
+
+    /// Everything that is out of its limits.
+    pub fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut check = |ok: bool, text: &str| {
+            if !ok {
+                found.push(text.to_string());
+            }
+        };
+        check(!self.kafka.brokers.trim().is_empty(), "kafka.brokers must name a broker");
+        check(
+            (1_000..=300_000).contains(&self.kafka.session_timeout_ms),
+            "kafka.session_timeout_ms must be 1000..300000",
+        );
+        check(
+            (1_000..=600_000).contains(&self.kafka.delivery_timeout_ms),
+            "kafka.delivery_timeout_ms must be 1000..600000",
+        );
+        check(
+            self.registry.url.starts_with("http"),
+            "registry.url must start with http:// or https://",
+        );
+        check(
+            (100..=60_000).contains(&self.registry.timeout_ms),
+            "registry.timeout_ms must be 100..60000",
+        );
+        check(
+            self.database.url.starts_with("postgres"),
+            "database.url must start with postgres://",
+        );
+        check((2..=1_000).contains(&self.database.pool_max), "database.pool_max must be 2..1000");
+        check((1..=10_000).contains(&self.gate.batch_max), "gate.batch_max must be 1..10000");
+        check(self.gate.linger_ms <= 1_000, "gate.linger_ms must be 0..1000");
+        check(
+            (1_024..=10_485_760).contains(&self.gate.value_max_bytes),
+            "gate.value_max_bytes must be 1024..10485760",
+        );
+        check(
+            (1..=10_000).contains(&self.dispatch.claim_max),
+            "dispatch.claim_max must be 1..10000",
+        );
+        check(
+            (1..=10_000).contains(&self.dispatch.in_flight_max),
+            "dispatch.in_flight_max must be 1..10000",
+        );
+        check(
+            (1_000..=60_000).contains(&self.dispatch.lease_ms),
+            "dispatch.lease_ms must be 1000..60000",
+        );
+        check((1..=10_000).contains(&self.dispatch.poll_ms), "dispatch.poll_ms must be 1..10000");
+        check(
+            self.broker.url.starts_with("http"),
+            "broker.url must start with http:// or https://",
+        );
+        check(
+            (10..=60_000).contains(&self.broker.timeout_ms),
+            "broker.timeout_ms must be 10..60000",
+        );
+        check(
+            (10..=600_000).contains(&self.broker.settle_ms),
+            "broker.settle_ms must be 10..600000",
+        );
+        check((1..=100_000).contains(&self.sink.batch_max), "sink.batch_max must be 1..100000");
+        check(
+            self.input.signatures == Signatures::Required || self.dev,
+            "input.signatures: optional needs dev: true",
+        );
+        found
+    }
+
+    /// The same with the database's password replaced by `***`.
+    pub fn redacted(&self) -> Self {
+        let mut shown = self.clone();
+        if let Some((head, rest)) = shown.database.url.split_once("://")
+            && let Some((user, place)) = rest.rsplit_once('@')
+            && let Some((name, _)) = user.split_once(':')
+        {
+            shown.database.url = format!("{head}://{name}:***@{place}");
+        }
+        for (name, value) in &mut shown.kafka.properties {
+            if name.contains("password") || name.contains("secret") || name.ends_with(".pem") {
+                *value = "***".into();
+            }
+        }
+        shown
+    }
+
+    /// The actual name of a logical topic.
+    pub fn topic(&self, logical: &str) -> String {
+        format!("{}{logical}", self.kafka.topic_prefix)
+    }
+
+    /// The actual name of a role's consumer group.
+    pub fn group(&self, role: &str) -> String {
+        format!("{}noctus-{role}", self.kafka.group_prefix)
+    }
+
+    /// The name that producers signed for an actual topic.
+    pub fn signed_as<'a>(&'a self, topic: &'a str) -> &'a str {
+        match self.input.signed_as.get(topic) {
+            Some(logical) => logical,
+            None => topic.strip_prefix(&self.kafka.topic_prefix).unwrap_or(topic),
+        }
+    }
+}

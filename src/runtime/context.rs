@@ -1,0 +1,31 @@
+//! What a role is given when it starts.
+
+use std::sync::Arc;
+
+use super::config::Config;
+use super::health::Health;
+use super::metrics::Metrics;
+use super::secrets::Secrets;
+use crate::domain::policy::Policies;
+use crate::kafka::registry::Registry;
+
+/// Everything a role needs from outside; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// The whole configuration, validated.
+    pub config: Arc<Config>,
+    /// Signing keys and idempotency secrets.
+    pub secrets: Arc<Secrets>,
+    /// Connections to Postgres.
+    pub pool: crate::pg::Pool,
+    /// Schemas by id.
+    pub registry: Arc<Registry>,
+    /// The policies in force; swapped whole on reload.
+    pub policies: Arc<arc_swap::ArcSwap<Policies>>,
+    /// Every metric of the process.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` answers.
+    pub health: Health,
+    /// `<host>-<pid>-<random>`: who holds a lease or an epoch.
+    pub worker: Arc<str>,
+}

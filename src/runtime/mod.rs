@@ -1,0 +1,12 @@
+//! What every role stands on: configuration, secrets, clock, shutdown, health, metrics, logs.
+//! Never knows what an order is.
+
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod health;
+pub mod http;
+pub mod keyring;
+pub mod metrics;
+pub mod secrets;
+pub mod telemetry;

@@ -1,0 +1,94 @@
+//! Owns secrets: idempotency secrets (a ring; the first is current) and the signing keyring.
+//! Never prints one. Invariant: without `--dev` every secret has at least 32 bytes and is not `dev-secret`.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::keyring::Keyring;
+
+/// The least length of a secret, bytes.
+pub const SECRET_MIN_BYTES: usize = 32;
+
+/// Everything secret that a process holds.
+pub struct Secrets {
+    /// Secrets for recipe v1, the current one first; retired ones only look keys up (C-KEY-3).
+    pub idempotency: Vec<SecretString>,
+    /// Keys that producers sign with.
+    pub signing: Keyring,
+}
+
+/// Why a process refuses to start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum BadSecrets {
+    #[error(
+        "{name} is not set: give a secret of at least {SECRET_MIN_BYTES} bytes, or {name}_FILE, or --dev to try things out"
+    )]
+    Missing { name: &'static str },
+    #[error(
+        "{name} {why}: use at least {SECRET_MIN_BYTES} random bytes, e.g. `openssl rand -hex 32`, or --dev to try things out"
+    )]
+    Weak { name: String, why: &'static str },
+    #[error("{name}_FILE cannot be read: {source}")]
+    Unreadable { name: &'static str, source: std::io::Error },
+    #[error(
+        "NOCTUS_SIGNING_KEYS is not a JSON list of {{kid, secret, not_before?, not_after?, scopes?}}: {0}"
+    )]
+    BadKeyring(String),
+}
+
+/// The development secret of the plan; refused without `--dev`.
+pub const DEV_SECRET: &str = "dev-secret";
+
+/// Reads `NAME` or the file named by `NAME_FILE`.
+pub fn read(name: &'static str) -> Result<Option<String>, BadSecrets> {
+    if let Some(path) = std::env::var_os(format!("{name}_FILE")) {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| BadSecrets::Unreadable { name, source })?;
+        return Ok(Some(text.trim_end_matches(['\r', '\n']).to_string()));
+    }
+    Ok(std::env::var(name).ok().filter(|s| !s.is_empty()))
+}
+
+/// Refuses a short or well-known secret.
+pub fn check(name: &str, secret: &str, dev: bool) -> Result<(), BadSecrets> {
+    let weak = |why| Err(BadSecrets::Weak { name: name.to_string(), why });
+    match secret {
+        _ if dev => Ok(()),
+        DEV_SECRET => weak("is the development secret"),
+        s if s.len() < SECRET_MIN_BYTES => weak("is too short"),
+        _ => Ok(()),
+    }
+}
+
+impl Secrets {
+    /// Reads `NOCTRIA_IDEMPOTENCY_SECRET` (and retired ones, one a line, in
+    /// `NOCTRIA_IDEMPOTENCY_SECRETS_RETIRED`) and `NOCTUS_SIGNING_KEYS`, each also as `…_FILE`.
+    pub fn from_env(dev: bool) -> Result<Self, BadSecrets> {
+        const NAME: &str = "NOCTRIA_IDEMPOTENCY_SECRET";
+        let current = match read(NAME)? {
+            Some(secret) => secret,
+            None if dev => DEV_SECRET.to_string(),
+            None => return Err(BadSecrets::Missing { name: NAME }),
+        };
+        check(NAME, &current, dev)?;
+        let mut idempotency = vec![SecretString::from(current)];
+        for retired in read("NOCTRIA_IDEMPOTENCY_SECRETS_RETIRED")?.unwrap_or_default().lines() {
+            idempotency.push(SecretString::from(retired.to_string()));
+        }
+        let signing = match read("NOCTUS_SIGNING_KEYS")? {
+            Some(text) => Keyring::parse(&text, dev)?,
+            None if dev => Keyring::dev(),
+            None => return Err(BadSecrets::Missing { name: "NOCTUS_SIGNING_KEYS" }),
+        };
+        for key in signing.keys() {
+            let same = |s: &SecretString| s.expose_secret() == key.secret.expose_secret();
+            if !dev && idempotency.iter().any(same) {
+                return Err(BadSecrets::Weak {
+                    name: format!("signing key {}", key.kid),
+                    why: "is also an idempotency secret",
+                });
+            }
+        }
+        Ok(Self { idempotency, signing })
+    }
+}
