@@ -4,6 +4,7 @@
 
 pub mod event;
 pub mod judge;
+pub mod key;
 pub mod money;
 pub mod policy;
 pub mod request;

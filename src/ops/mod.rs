@@ -147,6 +147,7 @@ enum Command {
 /// Parses the command line, runs the command, and turns its end into an exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    crate::wire::set_limits();
     telemetry::start(cli.global.log_format, &cli.global.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let exit = match runtime {
