@@ -188,6 +188,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
 
 /// The exit code that fits an error: configuration, a service away, or a bug.
 fn exit_of(error: &anyhow::Error) -> Exit {
+    use crate::kafka::registry::RegistryError;
     use crate::pg::{PoolError, migrate::MigrateError};
     use crate::runtime::secrets::BadSecrets;
     let is = |found: &(dyn std::error::Error + 'static)| {
@@ -198,7 +199,10 @@ fn exit_of(error: &anyhow::Error) -> Exit {
                 MigrateError::Mismatch { .. } => Some(Exit::BadConfig),
                 _ => Some(Exit::Unavailable),
             }
-        } else if found.is::<PoolError>() || found.is::<std::io::Error>() {
+        } else if found.is::<RegistryError>()
+            || found.is::<PoolError>()
+            || found.is::<std::io::Error>()
+        {
             Some(Exit::Unavailable)
         } else {
             None
