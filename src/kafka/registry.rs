@@ -202,6 +202,27 @@ impl Registry {
                 let why = answer.text().await.unwrap_or_default();
                 Err(RegistryError::Refused { subject: subject.into(), status, why })
             }
+            404 => Err(RegistryError::NotRegistered { subject: subject.into() }),
+            status => Err(unavailable(format!("HTTP status {status}"))),
+        }
+    }
+
+    /// The subject's own compatibility level; none if it has none and the registry's default rules.
+    pub async fn compatibility(&self, subject: &str) -> Result<Option<String>, RegistryError> {
+        let unavailable = |why: String| RegistryError::Unavailable { url: self.url.clone(), why };
+        let answer = self
+            .http
+            .get(format!("{}/config/{subject}", self.url))
+            .send()
+            .await
+            .map_err(|e| unavailable(chain(&e)))?;
+        match answer.status().as_u16() {
+            200..300 => {
+                let body: serde_json::Value =
+                    answer.json().await.map_err(|e| unavailable(chain(&e)))?;
+                Ok(body["compatibilityLevel"].as_str().map(str::to_string))
+            }
+            404 => Ok(None),
             status => Err(unavailable(format!("HTTP status {status}"))),
         }
     }

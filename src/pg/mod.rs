@@ -2,6 +2,7 @@
 //! Never decides anything: it locks, reads and writes what it is told.
 
 pub mod migrate;
+pub mod outcome;
 pub mod pool;
 pub mod time;
 

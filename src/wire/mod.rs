@@ -28,7 +28,8 @@ pub const ALLOCATION_MAX_BYTES: usize = 1 << 20;
 /// Confluent's wire format: this byte, the schema id as u32 big-endian, then the Avro body.
 const MAGIC: u8 = 0;
 
-/// Sets the limits of the Avro library; once per process, before anything is decoded.
+/// Sets the limits of the Avro library: once per process, before anything is decoded. Whatever asks
+/// for an embedded schema has called it.
 pub fn set_limits() {
     apache_avro::util::max_allocation_bytes(ALLOCATION_MAX_BYTES);
 }
@@ -55,6 +56,7 @@ pub(crate) struct Parsed {
 }
 
 fn parse(text: &str) -> Parsed {
+    set_limits();
     let schema: &'static Schema =
         Box::leak(Box::new(Schema::parse_str(text).expect("an embedded schema is valid")));
     let resolved = ResolvedSchema::try_from(schema).expect("an embedded schema stands alone");

@@ -1,0 +1,114 @@
+//! What `noctus submit` prints: a table for people, or JSON lines.
+
+use serde_json::{Value, json};
+
+use super::prepare::Prepared;
+use super::stand_in::Delivered;
+use super::wait::{Outcomes, Progress, progress};
+use crate::domain::money::plain;
+
+/// One row per order, in the order of the input.
+pub struct Report<'a> {
+    orders: &'a [Prepared],
+    rows: Vec<Value>,
+    json: bool,
+    waited: bool,
+    sent: bool,
+    notes: Vec<String>,
+}
+
+impl<'a> Report<'a> {
+    /// What is known before anything is sent.
+    pub fn new(orders: &'a [Prepared], json: bool) -> Self {
+        let mut notes = Vec::new();
+        let row = |order: &Prepared| {
+            let r = &order.request;
+            json!({
+                "line": order.place, "key": order.key, "derived": order.derived,
+                "trace_id": r.trace_id, "account": r.account, "symbol": r.symbol, "side": r.side,
+                "qty": plain(r.qty), "order_type": r.order_type, "requested_at": r.requested_at,
+                "filled_in": order.filled_in,
+            })
+        };
+        for order in orders.iter().filter(|order| !order.filled_in.is_empty()) {
+            let fields = order.filled_in.join(" and ");
+            let hint = "to send it again, give it the key above";
+            notes.push(format!("{}: {fields} filled in; {hint}", order.place));
+        }
+        let rows = orders.iter().map(row).collect();
+        Self { orders, rows, json, waited: false, sent: false, notes }
+    }
+
+    /// Where each order was written.
+    pub fn delivered(&mut self, delivered: &[Delivered]) {
+        self.sent = true;
+        for (row, place) in self.rows.iter_mut().zip(delivered) {
+            row["partition"] = place.partition.into();
+            row["offset"] = place.offset.into();
+        }
+    }
+
+    /// What became of each order; whether all were decided and are at the broker or done.
+    pub fn outcomes(&mut self, outcomes: &Outcomes) -> bool {
+        self.waited = true;
+        let mut all = true;
+        for (order, row) in self.orders.iter().zip(&mut self.rows) {
+            let outcome = outcomes.get(order.key.as_str());
+            let conflict = outcome.is_some_and(|o| o.digest != order.digest);
+            all &= progress(outcome) >= Progress::Working && !conflict;
+            let Some(outcome) = outcome else {
+                let hint = "not decided in time: is a gate running? If it was refused, dead-letters says why";
+                self.notes.push(format!("{}: {hint}", order.place));
+                continue;
+            };
+            if conflict {
+                let hint = "the key was decided before with another order; that one stands, this one is a conflict";
+                self.notes.push(format!("{}: {hint}", order.place));
+            }
+            row["action"] = outcome.action.as_str().into();
+            row["decided_qty"] = plain(outcome.decided_qty).into();
+            row["executed_qty"] = plain(outcome.executed_qty).into();
+            row["state"] = outcome.state.as_str().into();
+            row["avg_price"] = json!(outcome.avg_price.map(plain));
+            row["reason"] = json!(outcome.reason);
+            row["conflict"] = conflict.into();
+        }
+        all
+    }
+
+    /// Prints everything to standard output, notes to standard error if the output is JSON.
+    pub fn print(&self) {
+        if self.json {
+            self.rows.iter().for_each(|row| println!("{row}"));
+            self.notes.iter().for_each(|note| eprintln!("note: {note}"));
+            return;
+        }
+        println!("{}", self.table());
+        self.notes.iter().for_each(|note| println!("note: {note}"));
+        match (self.sent, self.rows.len()) {
+            (true, n) => println!("{n} order request(s) sent"),
+            (false, n) => println!("{n} order request(s) valid, nothing sent"),
+        }
+    }
+
+    fn table(&self) -> comfy_table::Table {
+        let mut columns = vec!["line", "key", "trace_id", "symbol", "side", "qty"];
+        if self.sent {
+            columns.extend(["partition", "offset"]);
+        }
+        if self.waited {
+            columns.extend(["action", "decided_qty", "state", "avg_price", "reason"]);
+        }
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+        table.set_header(columns.iter().map(|column| column.replace('_', " ")));
+        for row in &self.rows {
+            table.add_row(columns.iter().map(|column| match &row[*column] {
+                Value::Null => "-".to_string(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            }));
+        }
+        table
+    }
+}
