@@ -200,6 +200,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
                 _ => Some(Exit::Unavailable),
             }
         } else if found.is::<RegistryError>()
+            || found.is::<rdkafka::error::KafkaError>()
             || found.is::<PoolError>()
             || found.is::<std::io::Error>()
         {

@@ -12,13 +12,13 @@ mod wait;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use self::prepare::{Preparation, Prepared};
 use self::report::Report;
-use self::stand_in::{Delivered, Outgoing, Producer};
+use self::stand_in::{Outgoing, Producer};
 use super::{Exit, Global};
 use crate::kafka::registry::{Registry, subject_of};
 use crate::runtime::clock;
@@ -98,13 +98,13 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
         Some(_) => Some(crate::pg::connect(&config.database).await?),
         None => None,
     };
-    let delivered = match send(&config, signer, &orders).await {
+    let records = records(&config, signer, &orders).await?;
+    let delivered = match Producer::new(&config)?.produce(&records).await {
         Ok(delivered) => delivered,
         Err(error) => {
+            report.uncertain();
             report.print();
-            return Err(error.context(
-                "some orders may have been sent: send again with the same keys, it is safe",
-            ));
+            return Err(error).context("not every order was acknowledged");
         }
     };
     report.delivered(&delivered);
@@ -133,12 +133,12 @@ pub fn signer<'a>(
     }
 }
 
-/// Frames, signs and produces the orders; every acknowledgement is awaited.
-pub async fn send(
+/// The orders as records: framed with the schema's id, signed, under the key `account|symbol`.
+pub async fn records(
     config: &Config,
     signer: &SigningKey,
     orders: &[Prepared],
-) -> anyhow::Result<Vec<Delivered>> {
+) -> anyhow::Result<Vec<Outgoing>> {
     let logical = Subject::OrderRequest.topic();
     let topic = config.topic(logical);
     let registry = Registry::new(&config.registry)?;
@@ -158,10 +158,5 @@ pub async fn send(
             partition: None,
         }
     };
-    let records: Vec<Outgoing> = orders.iter().map(signed).collect();
-    let delivered = Producer::new(config)?.produce(&records).await?;
-    if delivered.len() != orders.len() {
-        bail!("{} of {} orders were acknowledged", delivered.len(), orders.len());
-    }
-    Ok(delivered)
+    Ok(orders.iter().map(signed).collect())
 }

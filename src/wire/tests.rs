@@ -472,3 +472,49 @@ fn subjects_topics_and_names_agree() {
         assert_eq!(Subject::of_topic(subject.topic()), Some(subject));
     }
 }
+
+/// Every example is a message that is written and read again as it stands.
+#[test]
+fn the_examples_of_every_subject_are_messages() {
+    fn each(subject: Subject, again: impl Fn(serde_json::Value) -> serde_json::Value) {
+        let folder = format!("{}/schemas/examples/{}", env!("CARGO_MANIFEST_DIR"), subject.topic());
+        let files: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+        assert!(!files.is_empty(), "{folder}");
+        for file in files {
+            let json: serde_json::Value =
+                serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+            let back = again(json.clone());
+            for (name, value) in json.as_object().unwrap() {
+                assert_eq!(&back[name], value, "{}: {name}", file.display());
+            }
+        }
+    }
+    macro_rules! each {
+        ($module:ident, $subject:ident, $ty:ty) => {
+            each(Subject::$subject, |json| {
+                let value: $ty = serde_json::from_value(json).unwrap();
+                let body = $module::encode(&value).unwrap();
+                let back = $module::decode(&body, Subject::$subject.schema()).unwrap();
+                serde_json::to_value(back).unwrap()
+            })
+        };
+    }
+    each!(order_request, OrderRequest, OrderDraft);
+    each!(proposal_set, ProposalSet, ProposalSetDraft);
+    each!(decision, Decision, Decision);
+    each!(alert, Alert, Alert);
+    each!(exec_event, ExecEvent, ExecEvent);
+    each!(plan_run, PlanRun, PlanRun);
+    each!(infer_call, InferCall, InferCall);
+    each(Subject::Quote, |json| {
+        let mut fields = json.as_object().unwrap().clone();
+        let symbol: Symbol = serde_json::from_value(fields.remove("symbol").unwrap()).unwrap();
+        let quote: Quote = serde_json::from_value(fields.into()).unwrap();
+        let body = quote::encode(&symbol, &quote).unwrap();
+        let (symbol, quote) = quote::decode(&body, Subject::Quote.schema()).unwrap();
+        let mut back = serde_json::to_value(quote).unwrap();
+        back["symbol"] = symbol.as_str().into();
+        back
+    });
+}

@@ -7,13 +7,20 @@ use super::stand_in::Delivered;
 use super::wait::{Outcomes, Progress, progress};
 use crate::domain::money::plain;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    No,
+    Yes,
+    Perhaps,
+}
+
 /// One row per order, in the order of the input.
 pub struct Report<'a> {
     orders: &'a [Prepared],
     rows: Vec<Value>,
     json: bool,
     waited: bool,
-    sent: bool,
+    sent: Sent,
     notes: Vec<String>,
 }
 
@@ -30,22 +37,32 @@ impl<'a> Report<'a> {
                 "filled_in": order.filled_in,
             })
         };
-        for order in orders.iter().filter(|order| !order.filled_in.is_empty()) {
-            let fields = order.filled_in.join(" and ");
-            let hint = "to send it again, give it the key above";
-            notes.push(format!("{}: {fields} filled in; {hint}", order.place));
+        let filled: Vec<&Prepared> = orders.iter().filter(|o| !o.filled_in.is_empty()).collect();
+        if let Some(first) = filled.first() {
+            let fields = first.filled_in.join(" and ");
+            let whose = match filled.len() {
+                1 => first.place.clone(),
+                n => format!("{} and {} more", first.place, n - 1),
+            };
+            let hint = "to send it again, give the order the key above as idempotency_key";
+            notes.push(format!("{fields} filled in for {whose}: {hint}"));
         }
         let rows = orders.iter().map(row).collect();
-        Self { orders, rows, json, waited: false, sent: false, notes }
+        Self { orders, rows, json, waited: false, sent: Sent::No, notes }
     }
 
     /// Where each order was written.
     pub fn delivered(&mut self, delivered: &[Delivered]) {
-        self.sent = true;
+        self.sent = Sent::Yes;
         for (row, place) in self.rows.iter_mut().zip(delivered) {
             row["partition"] = place.partition.into();
             row["offset"] = place.offset.into();
         }
+    }
+
+    /// The producer failed: nobody knows which orders were written.
+    pub fn uncertain(&mut self) {
+        self.sent = Sent::Perhaps;
     }
 
     /// What became of each order; whether all were decided and are at the broker or done.
@@ -86,21 +103,24 @@ impl<'a> Report<'a> {
         println!("{}", self.table());
         self.notes.iter().for_each(|note| println!("note: {note}"));
         match (self.sent, self.rows.len()) {
-            (true, n) => println!("{n} order request(s) sent"),
-            (false, n) => println!("{n} order request(s) valid, nothing sent"),
+            (Sent::Yes, n) => println!("{n} order request(s) sent"),
+            (Sent::No, n) => println!("{n} order request(s) valid, nothing sent"),
+            (Sent::Perhaps, n) => println!(
+                "{n} order request(s), some of them perhaps sent: send them again with these keys, it is safe"
+            ),
         }
     }
 
     fn table(&self) -> comfy_table::Table {
         let mut columns = vec!["line", "key", "trace_id", "symbol", "side", "qty"];
-        if self.sent {
+        if self.sent == Sent::Yes {
             columns.extend(["partition", "offset"]);
         }
         if self.waited {
             columns.extend(["action", "decided_qty", "state", "avg_price", "reason"]);
         }
         let mut table = comfy_table::Table::new();
-        table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(comfy_table::presets::NOTHING);
         table.set_header(columns.iter().map(|column| column.replace('_', " ")));
         for row in &self.rows {
             table.add_row(columns.iter().map(|column| match &row[*column] {
