@@ -1,5 +1,5 @@
 -- The ledger, the fence, the risk facts and the owed events.
--- Lock order, everywhere: input_positions → halts (share) → risk_accounts → risk_positions → risk_traces → outbox_orders.
+-- Lock order, everywhere: input_positions → dispatch_lanes → halts (share) → risk_accounts → risk_positions → risk_traces → outbox_orders.
 
 -- The fence (I3): the next offset of every input partition, and the epoch of who may move it.
 CREATE TABLE input_positions (
@@ -33,6 +33,7 @@ CREATE TABLE outbox_orders (
     order_type      TEXT NOT NULL,
     limit_price     NUMERIC(28,9),
     stop_price      NUMERIC(28,9),
+    reference_price NUMERIC(28,9),
     stop_loss       NUMERIC(28,9),
     take_profit     NUMERIC(28,9),
     time_in_force   TEXT NOT NULL,
@@ -48,7 +49,9 @@ CREATE TABLE outbox_orders (
     executed_qty    NUMERIC(28,9) NOT NULL DEFAULT 0,
     avg_price       NUMERIC(28,9),
     attempt_no      INT NOT NULL DEFAULT 0,
-    next_query_at   TIMESTAMPTZ,               -- when an UNKNOWN order is asked about next
+    next_query_at   TIMESTAMPTZ,               -- when the broker is asked about it next; UNKNOWN and NULL: to be sent again
+    query_no        INT NOT NULL DEFAULT 0,    -- questions asked since the newest attempt became UNKNOWN
+    quarantined     TEXT[] NOT NULL DEFAULT '{}', -- what the broker said that cannot be; each is alerted once
     broker_ref      TEXT,
     -- the reservation (C-RISK-8): what is still held, and at which price
     opening_qty     NUMERIC(28,9) NOT NULL DEFAULT 0,

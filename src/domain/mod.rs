@@ -6,6 +6,8 @@ pub mod event;
 pub mod judge;
 pub mod key;
 pub mod money;
+pub mod order;
 pub mod policy;
+pub mod position;
 pub mod request;
 pub mod text;
