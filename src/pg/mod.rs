@@ -1,6 +1,7 @@
 //! ADAPTER: the only SQL, one file per table group.
 //! Never decides anything: it locks, reads and writes what it is told.
 
+pub mod database;
 pub mod migrate;
 pub mod outcome;
 pub mod pool;
