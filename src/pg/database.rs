@@ -16,7 +16,8 @@ pub async fn drop(admin: &Client, name: &str) -> Result<(), Error> {
 
 /// e.g. `PostgreSQL 15.8`.
 pub async fn version(client: &Client) -> Result<String, Error> {
-    let text: String = client.query_one("SELECT current_setting('server_version')", &[]).await?.get(0);
+    let text: String =
+        client.query_one("SELECT current_setting('server_version')", &[]).await?.get(0);
     Ok(format!("PostgreSQL {}", text.split(' ').next().unwrap_or(&text)))
 }
 

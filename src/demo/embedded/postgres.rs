@@ -148,7 +148,8 @@ fn unprivileged() -> anyhow::Result<Option<Unprivileged>> {
 }
 
 fn of_passwd(passwd: &str, name: &str) -> Option<Unprivileged> {
-    let mut fields = passwd.lines().map(|l| l.split(':')).find(|l| l.clone().next() == Some(name))?;
+    let mut fields =
+        passwd.lines().map(|l| l.split(':')).find(|l| l.clone().next() == Some(name))?;
     let uid = fields.nth(2)?.parse().ok()?;
     let gid = fields.next()?.parse().ok()?;
     (uid != 0).then_some(Unprivileged { uid, gid })

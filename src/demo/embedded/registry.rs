@@ -177,7 +177,11 @@ async fn register(
 ) -> Response {
     let text = body["schema"].as_str().unwrap_or_default();
     if let Err(error) = apache_avro::Schema::parse_str(text) {
-        return refused(StatusCode::UNPROCESSABLE_ENTITY, 42201, &format!("Invalid schema: {error}"));
+        return refused(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            42201,
+            &format!("Invalid schema: {error}"),
+        );
     }
     found(json!({"id": read(&book).register(&subject, text)}))
 }
