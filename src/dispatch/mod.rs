@@ -1,1 +1,3 @@
-//! (being written)
+//! ROLE: claim → attempt → settle → emit.
+
+pub mod broker;

@@ -1,12 +1,62 @@
 //! `noctus paper-broker`: a broker of paper with a durable ledger, to try Noctus on.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
 use super::{Exit, Global};
+use crate::paper::fill::PaperQuote;
+use crate::paper::lies::Lies;
+use crate::paper::{self, Options, PaperError};
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Where it listens (port 0 picks one, and it is printed)
+    #[arg(long, default_value = "127.0.0.1:9500", value_name = "HOST:PORT")]
+    listen: SocketAddr,
+    /// Its ledger: JSON lines, append-only, on disk before it answers
+    #[arg(long, default_value = "paper-ledger.jsonl", value_name = "FILE")]
+    ledger: PathBuf,
+    /// What it says it is; dispatch refuses a broker of another environment
+    #[arg(long, default_value = "paper", value_name = "NAME")]
+    environment: String,
+    /// Quotes it fills at, e.g. USDJPY=147.250/147.252,EURUSD=1.1000/1.1001
+    #[arg(long, value_delimiter = ',', value_parser = quote, value_name = "SYMBOL=BID/ASK")]
+    quotes: Vec<(String, PaperQuote)>,
+    #[command(flatten)]
+    lies: Lies,
+}
 
-/// Runs the command.
-pub async fn run(_args: Args, _global: &Global) -> anyhow::Result<Exit> {
-    anyhow::bail!("not written yet")
+fn quote(text: &str) -> Result<(String, PaperQuote), String> {
+    let (symbol, quote) = text.split_once('=').ok_or("SYMBOL=BID/ASK")?;
+    Ok((symbol.to_string(), quote.parse()?))
+}
+
+/// Runs the command until SIGTERM or SIGINT.
+pub async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
+    let stop = CancellationToken::new();
+    let options = Options {
+        listen: args.listen,
+        ledger: args.ledger,
+        environment: args.environment,
+        quotes: args.quotes.into_iter().collect(),
+        lies: args.lies,
+    };
+    let running = match paper::serve(options, stop.clone()).await {
+        Ok(running) => running,
+        Err(PaperError::Listen(error)) => return Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    println!("paper broker on http://{}", running.address);
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    stop.cancel();
+    running.ended.await?;
+    Ok(Exit::Ok)
 }

@@ -6,3 +6,33 @@ pub fn now() -> jiff::Timestamp {
     let t = jiff::Timestamp::now();
     jiff::Timestamp::from_microsecond(t.as_microsecond()).unwrap_or(t)
 }
+
+/// A point on the clock that runs on while the process is stopped or the machine sleeps, so that what
+/// wakes up late can tell. Never compared between machines or written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Boot {
+    since_boot: std::time::Duration,
+}
+
+/// Now on that clock.
+pub fn boot() -> Boot {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let t = rustix::time::clock_gettime(clock);
+    let (seconds, nanos) = (u64::try_from(t.tv_sec), u32::try_from(t.tv_nsec));
+    let since_boot = std::time::Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0));
+    Boot { since_boot }
+}
+
+impl Boot {
+    /// This much later.
+    pub fn after(self, time: std::time::Duration) -> Self {
+        Self { since_boot: self.since_boot.saturating_add(time) }
+    }
+    /// How long after `earlier` this is; 0 if it is not.
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        self.since_boot.saturating_sub(earlier.since_boot)
+    }
+}
