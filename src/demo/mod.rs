@@ -3,3 +3,4 @@
 //! Invariant: what it starts it ends, also when it is interrupted or killed.
 
 pub mod embedded;
+pub mod scenario;

@@ -43,7 +43,7 @@ impl Services {
         say("starting the schema registry");
         let registry = registry::Registry::start().await?;
         say("starting the paper broker");
-        let paper = paper::Paper::start(workdir.path(), &kafka, &registry, &mut minder).await?;
+        let paper = paper::Paper::start(workdir.path(), &mut minder).await?;
         Ok(Self { paper, registry, kafka, postgres, minder, workdir })
     }
 

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::kafka::Kafka;
 use super::minder::Minder;
-use super::postgres::free_port;
-use super::registry::Registry;
 
 /// How long it may take until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What it prints before its address.
+const LISTENS: &str = "paper broker on ";
 
 /// A running paper broker.
 pub struct Paper {
@@ -24,39 +24,32 @@ pub struct Paper {
 }
 
 impl Paper {
-    /// Starts it with a new ledger under `folder` and waits until it answers.
-    pub async fn start(
-        folder: &Path,
-        kafka: &Kafka,
-        registry: &Registry,
-        minder: &mut Minder,
-    ) -> anyhow::Result<Self> {
+    /// Starts it with a new ledger under `folder` and waits until it says where it listens.
+    pub async fn start(folder: &Path, minder: &mut Minder) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("where this executable is")?;
-        Self::start_as(&program, folder, kafka.brokers(), registry.url(), minder).await
+        Self::start_as(&program, folder, minder).await
     }
 
-    async fn start_as(
+    /// The same with the executable given, for tests, whose own executable is another one.
+    pub async fn start_as(
         program: &Path,
         folder: &Path,
-        brokers: &str,
-        registry: &str,
         minder: &mut Minder,
     ) -> anyhow::Result<Self> {
-        let listen = format!("127.0.0.1:{}", free_port()?);
         let log = folder.join("paper-broker.log");
         let out = std::fs::File::create(&log)?;
         let process = Command::new(program)
-            .args(["paper-broker", "--listen", &listen, "--brokers", brokers])
-            .args(["--registry", registry, "--dev", "--ledger"])
+            .args(["paper-broker", "--listen", "127.0.0.1:0", "--ledger"])
             .arg(folder.join("paper-ledger.jsonl"))
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
             .process_group(0)
-            .spawn()?;
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
         minder.watch(process.id())?;
-        let mut paper = Self { process, url: format!("http://{listen}") };
-        paper.answers(&log).await?;
+        let mut paper = Self { process, url: String::new() };
+        paper.url = paper.listens(&log).await?;
         Ok(paper)
     }
 
@@ -65,21 +58,22 @@ impl Paper {
         &self.url
     }
 
-    async fn answers(&mut self, log: &Path) -> anyhow::Result<()> {
+    /// Waits for the line that says where it listens.
+    async fn listens(&mut self, log: &Path) -> anyhow::Result<String> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
+            let told = std::fs::read_to_string(log).unwrap_or_default();
+            let line = told.split_inclusive('\n').find_map(|line| line.strip_prefix(LISTENS));
+            if let Some(url) = line.and_then(|rest| rest.strip_suffix('\n')) {
+                return Ok(url.to_string());
+            }
             if let Some(status) = self.process.try_wait()? {
-                let told = std::fs::read_to_string(log).unwrap_or_default();
                 bail!("the paper broker ended with {status}: {}", told.trim());
             }
-            let address = self.url.trim_start_matches("http://");
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
-                return Ok(());
-            }
             if Instant::now() > deadline {
-                bail!("the paper broker does not answer at {} within {START_DEADLINE:?}", self.url);
+                bail!("the paper broker is not there within {START_DEADLINE:?}: {}", told.trim());
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

@@ -220,7 +220,7 @@ fn spawn(
 }
 
 /// A port nobody listens on now.
-pub(super) fn free_port() -> std::io::Result<u16> {
+fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 

@@ -44,7 +44,7 @@ pub async fn find(say: &dyn Fn(&str)) -> anyhow::Result<Programs> {
     if let Some(found) = Programs::at(&cache.join("bin")) {
         return Ok(found);
     }
-    say("Postgres is not installed: fetching its programs (about 25 MB, once)");
+    say("Postgres is not installed: fetching its programs (about 15 MB, once)");
     let fetched = tokio::task::spawn_blocking(move || fetch(&cache)).await?;
     let why = match fetched {
         Ok(found) => return Ok(found),
