@@ -4,3 +4,5 @@
 
 pub mod embedded;
 pub mod scenario;
+pub mod player;
+mod policies;

@@ -469,7 +469,15 @@ macro_rules! embedded {
 }
 
 embedded!(
-    "plan", "scaled", "clamped", "blocked", "twice", "bad_signature", "v1_0", "expired", "flat"
+    "plan",
+    "scaled",
+    "clamped",
+    "blocked",
+    "twice",
+    "bad_signature",
+    "v1_0",
+    "expired",
+    "flat"
 );
 
 #[cfg(test)]

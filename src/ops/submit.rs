@@ -6,7 +6,7 @@
 pub mod order_file;
 pub mod prepare;
 mod report;
-mod stand_in;
+pub(crate) mod stand_in;
 mod wait;
 
 use std::path::PathBuf;

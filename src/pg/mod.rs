@@ -1,7 +1,9 @@
 //! ADAPTER: the only SQL, one file per table group.
 //! Never decides anything: it locks, reads and writes what it is told.
 
+pub mod acceptance;
 pub mod database;
+pub mod evidence;
 pub mod migrate;
 pub mod outcome;
 pub mod pool;
