@@ -1,3 +1,277 @@
-//! ROLE: claim → attempt → settle → emit.
+//! ROLE: claim → attempt → settle → emit (`run` is the whole loop).
+//! Owns the way of a decided order to the broker. Never sends what is not committed as SENT, never resends
+//! blindly. Invariants I6 (one effect per key), I5 (events are committed with what caused them).
 
 pub mod broker;
+mod claim;
+mod events;
+mod fence;
+mod fold;
+mod halts;
+mod lanes;
+mod owing;
+mod send;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::broker::protocol::{Capabilities, PlaceOrder};
+use self::broker::rest::{HandshakeError, Rest};
+use self::broker::{client_order_id, on_tick};
+use self::events::Scribe;
+use self::fold::{Manners, Outcome};
+use self::halts::Halts;
+use self::lanes::Lanes;
+use crate::domain::text::IdempotencyKey;
+use crate::kafka::registry::RegistryError;
+use crate::pg::lanes::LaneKey;
+use crate::pg::listen::{OUTBOX_CHANNEL, listen};
+use crate::pg::outbox::{self, OrderRow, OutboxError};
+use crate::runtime::context::Context;
+
+/// How long a stop waits for answers that are on their way.
+const DRAIN: Duration = Duration::from_secs(8);
+/// Pause after a failed round, and between tries to start.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Why dispatch does not go on.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum DispatchError {
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("no connection to Postgres: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    #[error("Postgres: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    #[error("an order was moved by someone else in between")]
+    Moved,
+    #[error(transparent)]
+    Encode(#[from] crate::wire::EncodeError),
+    #[error("a sender ended badly: {0}")]
+    Sender(#[from] tokio::task::JoinError),
+}
+
+/// What an error asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disposition {
+    /// The same again in a moment; nothing is lost.
+    Retry,
+    /// A human must act: the role ends, and whoever takes over reconciles.
+    Halt,
+}
+
+impl DispatchError {
+    fn disposition(&self) -> Disposition {
+        use DispatchError::*;
+        match self {
+            Pool(_) | Postgres(_) | Moved | Outbox(OutboxError::Postgres(_)) => Disposition::Retry,
+            Handshake(HandshakeError::Unavailable { .. }) => Disposition::Retry,
+            Registry(RegistryError::Unavailable { .. }) => Disposition::Retry,
+            Handshake(_) | Registry(_) | Outbox(OutboxError::Row { .. }) => Disposition::Halt,
+            Encode(_) | Sender(_) => Disposition::Halt,
+        }
+    }
+}
+
+/// What every part of dispatch needs.
+pub(crate) struct Dispatch {
+    ctx: Context,
+    broker: Rest,
+    capabilities: Capabilities,
+    scribe: Scribe,
+    halts: Halts,
+    stop: CancellationToken,
+}
+
+/// A flight that ended: a lane's batch (with its lane), or questions.
+struct Landed {
+    lane: Option<LaneKey>,
+    outcomes: Vec<Outcome>,
+}
+
+/// Everything the loop holds between two rounds.
+#[derive(Default)]
+struct Flights {
+    lanes: Lanes,
+    flying: JoinSet<Landed>,
+    asking: HashSet<String>,
+    landed: Vec<Landed>,
+}
+
+/// Sends decided orders until `stop`, then drains.
+pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), DispatchError> {
+    let Some(dispatch) = start(ctx, &stop).await? else { return Ok(()) };
+    let config = dispatch.ctx.config.clone();
+    let wake = Arc::new(Notify::new());
+    tokio::spawn(listen(config.database.url.clone(), OUTBOX_CHANNEL, wake.clone(), stop.clone()));
+    let mut flights = Flights::default();
+    loop {
+        // In this order: a stop stops; what landed frees lanes; then what is new.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(landed) = flights.flying.join_next() => flights.landed.push(landed?),
+            () = wake.notified() => flights.lanes.look_again(),
+            () = tokio::time::sleep(Duration::from_millis(config.dispatch.poll_ms)) => {}
+        }
+        while let Some(landed) = flights.flying.try_join_next() {
+            flights.landed.push(landed?);
+        }
+        match round(&dispatch, &mut flights, &wake).await {
+            Ok(()) => dispatch.ctx.health.ready("dispatch"),
+            Err(error) if error.disposition() == Disposition::Retry => {
+                tracing::warn!(%error, "dispatch tries again");
+                dispatch.ctx.health.not_ready("dispatch", error.to_string());
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    drain(&dispatch, flights).await
+}
+
+/// Settle what landed, look after the lanes, claim and send, ask what is due.
+async fn round(
+    dispatch: &Arc<Dispatch>,
+    flights: &mut Flights,
+    wake: &Notify,
+) -> Result<(), DispatchError> {
+    flights.settle(dispatch).await?;
+    flights.lanes.keep(dispatch).await?;
+    let room =
+        |f: &Flights| dispatch.ctx.config.dispatch.in_flight_max.saturating_sub(f.flying.len());
+    let claim = claim::claim(dispatch, &flights.lanes.idle(room(flights))).await?;
+    for (lane, batch) in claim.sends {
+        let Some(lease) = flights.lanes.depart(&lane) else { continue };
+        let sending = send::send_lane(dispatch.clone(), lease, batch);
+        flights.flying.spawn(async move { Landed { lane: Some(lane), outcomes: sending.await } });
+    }
+    if !claim.findings.is_empty() {
+        flights.landed.push(Landed { lane: None, outcomes: claim.findings });
+        flights.settle(dispatch).await?;
+        wake.notify_one(); // there may be more behind them
+    }
+    let client = dispatch.ctx.pool.get().await?;
+    for row in outbox::questions(&client, &flights.lanes.all(), room(flights)).await? {
+        if flights.asking.insert(row.key.to_string()) {
+            let asking = send::ask(dispatch.clone(), row);
+            flights.flying.spawn(async move { Landed { lane: None, outcomes: asking.await } });
+        }
+    }
+    Ok(())
+}
+
+impl Flights {
+    /// Settles everything that landed, in one transaction; on an error it stays to be settled again.
+    async fn settle(&mut self, dispatch: &Dispatch) -> Result<(), DispatchError> {
+        let outcomes: Vec<Outcome> =
+            self.landed.iter().flat_map(|l| l.outcomes.iter().cloned()).collect();
+        if !outcomes.is_empty() {
+            settle::count(dispatch, &settle::settle(dispatch, &outcomes).await?);
+        }
+        for landed in self.landed.drain(..) {
+            for outcome in &landed.outcomes {
+                self.asking.remove(outcome.row.key.as_str());
+            }
+            if let Some(lane) = landed.lane {
+                self.lanes.arrive(&lane, &landed.outcomes);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Handshake, schemas, halts. Waits for a service that is away; a wrong broker ends the role (F61).
+async fn start(
+    ctx: Context,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<Dispatch>>, DispatchError> {
+    loop {
+        let error = match prepare(&ctx, stop).await {
+            Ok(dispatch) => return Ok(Some(Arc::new(dispatch))),
+            Err(error) if error.disposition() == Disposition::Halt => return Err(error),
+            Err(error) => error,
+        };
+        tracing::warn!(%error, "dispatch cannot start yet");
+        ctx.health.not_ready("dispatch", error.to_string());
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+async fn prepare(ctx: &Context, stop: &CancellationToken) -> Result<Dispatch, DispatchError> {
+    let (broker, capabilities) = Rest::connect(&ctx.config.broker).await?;
+    Ok(Dispatch {
+        broker,
+        capabilities,
+        scribe: Scribe::new(ctx).await?,
+        halts: Halts::watch(ctx.pool.clone(), stop.clone()).await?,
+        stop: stop.clone(),
+        ctx: ctx.clone(),
+    })
+}
+
+/// Waits for answers on their way, settles them, and lets the lanes go.
+async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), DispatchError> {
+    let all = async {
+        while let Some(landed) = flights.flying.join_next().await {
+            flights.landed.push(landed?);
+        }
+        flights.settle(dispatch).await
+    };
+    match tokio::time::timeout(DRAIN, all).await {
+        Ok(drained) => drained?,
+        // Their lanes stay leased until the end of the lease; whoever takes them asks the broker.
+        Err(_) => return Ok(tracing::warn!("answers did not come in time; a takeover will ask")),
+    }
+    flights.lanes.release(dispatch).await
+}
+
+impl Dispatch {
+    fn client_order_id(&self, key: &IdempotencyKey) -> String {
+        client_order_id(key, &self.capabilities.client_id)
+    }
+
+    fn manners(&self) -> Manners {
+        let settle_ms = self.ctx.config.broker.settle_ms;
+        Manners { capabilities: self.capabilities.clone(), settle_ms }
+    }
+
+    /// What is sent for a row: the same every time.
+    fn place_order(&self, row: &OrderRow) -> PlaceOrder {
+        let tick = self.capabilities.price_tick;
+        let price =
+            |p: Option<rust_decimal::Decimal>| p.map(|p| on_tick(p.normalize(), row.side, tick));
+        PlaceOrder {
+            client_order_id: self.client_order_id(&row.key),
+            account: row.account.to_string(),
+            symbol: row.symbol.to_string(),
+            side: row.side,
+            qty: row.qty.normalize(),
+            order_type: row.order_type,
+            limit_price: price(row.limit_price),
+            stop_price: price(row.stop_price),
+            stop_loss: price(row.stop_loss),
+            take_profit: price(row.take_profit),
+            reference_price: row.reference_price.map(|p| p.normalize()),
+            time_in_force: row.time_in_force,
+            accept_by: row.send_by,
+            trace_id: Some(row.trace_id.to_string()),
+        }
+    }
+}

@@ -2,11 +2,16 @@
 //! Never decides anything: it locks, reads and writes what it is told.
 
 pub mod acceptance;
+pub mod attempts;
 pub mod database;
 pub mod evidence;
+pub mod lanes;
+pub mod listen;
 pub mod migrate;
+pub mod outbox;
 pub mod outcome;
 pub mod pool;
+pub mod risk;
 pub mod time;
 
 pub use pool::{Pool, PoolError, connect};

@@ -1,0 +1,147 @@
+//! Claim: in one transaction the orders that may be sent become SENT, with their attempt rows and events.
+//! Never sends, and never claims in a lane that is not ours at commit. Invariant (C-OUT-3): the attempt
+//! row is committed before the socket is written.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::broker::cannot_take;
+use super::broker::protocol::PlaceOrder;
+use super::events::StepSeen;
+use super::fence::alive_until;
+use super::fold::{Finding, Outcome};
+use super::{Dispatch, DispatchError, halts, owing};
+use crate::domain::event::OrderStatus;
+use crate::domain::order::Event;
+use crate::pg::lanes::{self, HeldLane, LaneKey};
+use crate::pg::outbox::{self, OrderRow};
+use crate::pg::risk;
+use crate::runtime::clock::{self, Boot, boot};
+
+/// Orders of one lane claimed together; only a broker that dedupes may see one of them twice after a crash.
+const PER_LANE_DEDUPED: usize = 16;
+
+/// An order that is SENT in the ledger and not yet on the wire.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// Its row after the claim.
+    pub row: OrderRow,
+    /// What is sent.
+    pub order: PlaceOrder,
+    /// Until when it may be written.
+    pub alive_until: Option<Boot>,
+}
+
+/// What one claiming transaction came to.
+#[derive(Debug, Default)]
+pub struct Claim {
+    /// Per lane, in the order of decisions.
+    pub sends: HashMap<LaneKey, Vec<Claimed>>,
+    /// Orders that are not sent: too old, halted, not for this broker.
+    pub findings: Vec<Outcome>,
+}
+
+/// Claims what these lanes have.
+pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, DispatchError> {
+    let mut claim = Claim::default();
+    if idle.is_empty() {
+        return Ok(claim);
+    }
+    let asked = boot();
+    let mut client = dispatch.ctx.pool.get().await?;
+    let tx = client.transaction().await?;
+    let ours = lanes::hold(&tx, &dispatch.ctx.worker, idle).await?;
+    let halts = risk::halts(&*tx).await?;
+    let per_lane = match dispatch.capabilities.dedupes_by_client_id {
+        true => PER_LANE_DEDUPED,
+        false => 1,
+    };
+    let rows =
+        outbox::claimable(&tx, &ours, per_lane, dispatch.ctx.config.dispatch.claim_max).await?;
+    let epochs: HashMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
+    let mut going = Vec::new();
+    for row in rows {
+        let order = dispatch.place_order(&row);
+        match instead(dispatch, &halts, &row, &order) {
+            Some(finding) => claim.findings.push(local(row, finding)),
+            None => going.push((row, order)),
+        }
+    }
+    if going.is_empty() {
+        return Ok(claim);
+    }
+    let attempts: Vec<(&OrderRow, i64)> =
+        going.iter().map(|(row, _)| (row, epochs[&row.lane()])).collect();
+    let begun = outbox::begin_attempts(&tx, &dispatch.ctx.worker, &attempts).await?;
+    if begun.len() != going.len() {
+        return Err(DispatchError::Moved);
+    }
+    let sent_at: HashMap<String, _> = begun.into_iter().collect();
+    let at = clock::now();
+    let mut owed = Vec::with_capacity(going.len());
+    for (mut row, order) in going {
+        row.sent_at = sent_at.get(row.key.as_str()).copied();
+        row.state = OrderStatus::Sent;
+        row.exec_seq += 1;
+        row.attempt_no += 1;
+        let seen = StepSeen {
+            exec_seq: row.exec_seq,
+            status: row.state,
+            last_fill: None,
+            executed_qty: rust_decimal::Decimal::ZERO,
+            avg_price: None,
+            broker_ref: None,
+            code: (row.attempt_no > 1).then(|| format!("attempt_{}", row.attempt_no)),
+            sent_at: row.sent_at,
+            rtt_ms: None,
+            at,
+        };
+        owed.push(dispatch.scribe.step(&row, &order.client_order_id, seen)?);
+        let alive_until = alive_until(&row, asked);
+        claim.sends.entry(row.lane()).or_default().push(Claimed { row, order, alive_until });
+    }
+    owing::insert(&tx, &dispatch.ctx.worker, &owed).await?;
+    tx.commit().await?;
+    let sent = dispatch.ctx.metrics.dispatch_events.with_label_values(&["SENT"]);
+    sent.inc_by(owed.len() as u64);
+    Ok(claim)
+}
+
+/// Why an order is not sent now, and what that makes of it.
+fn instead(
+    dispatch: &Dispatch,
+    halts: &[risk::HaltRow],
+    row: &OrderRow,
+    order: &PlaceOrder,
+) -> Option<Finding> {
+    let too_old = row.send_by.is_some_and(|by| row.read_at > by);
+    let stopped = halts::stops(halts, row);
+    // An order of unknown outcome cannot be ended here: a send of it may still be under way.
+    if row.state == OrderStatus::Unknown {
+        return (too_old || stopped.is_some()).then_some(Finding::AskAgain);
+    }
+    let event = if too_old {
+        Event::Expire { code: "too_old".into() }
+    } else if let Some(code) = stopped {
+        Event::Cancel { code: code.into() }
+    } else {
+        let code = cannot_take(&dispatch.capabilities, order)?;
+        Event::Reject { code: code.into() }
+    };
+    Some(Finding::Facts(vec![event]))
+}
+
+fn local(row: OrderRow, finding: Finding) -> Outcome {
+    Outcome {
+        attempt_no: row.attempt_no,
+        row,
+        finding,
+        ends: None,
+        detail: Value::Null,
+        response: None,
+        rtt_ms: None,
+        at: clock::now(),
+        jitter: 0.0,
+    }
+}

@@ -1,0 +1,142 @@
+//! Owns the exec events and alerts that moving an order causes, as bytes owed to Kafka.
+//! Never emits: they are committed with what caused them (I5).
+//! Invariant: one exec event per exec_seq, its id a function of the key and that number.
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde_json::json;
+
+use super::DispatchError;
+use crate::domain::event::Fill;
+use crate::domain::event::{
+    Alert, BrokerRef, EventId, ExecEvent, LatencyMs, OrderStatus, Severity, Subject as About,
+};
+use crate::pg::outbox::OrderRow;
+use crate::runtime::context::Context;
+use crate::wire::{self, Subject};
+
+use super::owing::Owed;
+
+/// What an order's step looks like from outside.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct StepSeen {
+    pub exec_seq: i32,
+    pub status: OrderStatus,
+    pub last_fill: Option<Fill>,
+    pub executed_qty: Decimal,
+    pub avg_price: Option<Decimal>,
+    pub broker_ref: Option<String>,
+    pub code: Option<String>,
+    pub sent_at: Option<Timestamp>,
+    pub rtt_ms: Option<i64>,
+    pub at: Timestamp,
+}
+
+/// A rule that fired on an order.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct AlertSeen {
+    pub exec_seq: i32,
+    pub policy_name: &'static str,
+    /// What tells two alerts of one rule at one step apart; mostly empty.
+    pub which: String,
+    pub severity: Severity,
+    pub reason: String,
+    pub at: Timestamp,
+}
+
+/// Turns steps and alerts into owed events.
+#[derive(Clone)]
+pub struct Scribe {
+    broker: String,
+    exec_schema: u32,
+    alert_schema: u32,
+}
+
+fn millis(from: Timestamp, to: Timestamp) -> i64 {
+    to.as_millisecond() - from.as_millisecond()
+}
+
+impl Scribe {
+    /// Looks up the ids of the schemas it writes.
+    pub async fn new(ctx: &Context) -> Result<Self, DispatchError> {
+        let id = async |subject: Subject| {
+            let name = format!("{}-value", ctx.config.topic(subject.topic()));
+            ctx.registry.id_of(&name, subject.schema()).await
+        };
+        Ok(Self {
+            broker: ctx.config.broker.name.clone(),
+            exec_schema: id(Subject::ExecEvent).await?,
+            alert_schema: id(Subject::Alert).await?,
+        })
+    }
+
+    /// The exec event of a step.
+    pub fn step(
+        &self,
+        row: &OrderRow,
+        order_id: &str,
+        seen: StepSeen,
+    ) -> Result<Owed, DispatchError> {
+        let ordinal = u32::try_from(seen.exec_seq).unwrap_or(0);
+        let event = ExecEvent {
+            event_id: EventId::new(About::Key(&row.key), "exec", ordinal),
+            idempotency_key: row.key.clone(),
+            exec_seq: seen.exec_seq,
+            trace_id: row.trace_id.clone(),
+            order_id: order_id.to_string(),
+            account: row.account.clone(),
+            symbol: row.symbol.clone(),
+            side: row.side,
+            qty: row.qty,
+            status: seen.status,
+            last_fill: seen.last_fill,
+            executed_qty: seen.executed_qty,
+            avg_price: seen.avg_price,
+            broker: BrokerRef { name: self.broker.clone(), order_ref: seen.broker_ref },
+            reason_code: seen.code,
+            latency_ms: LatencyMs {
+                queue: seen.sent_at.map(|sent| millis(row.decided_at, sent)),
+                broker_rtt: seen.rtt_ms,
+                total: Some(millis(row.requested_at, seen.at)),
+            },
+            at: seen.at,
+        };
+        let body = wire::exec_event::encode(&event)?;
+        Ok(Owed {
+            topic: Subject::ExecEvent.topic(),
+            key: row.trace_id.as_bytes().to_vec(),
+            value: wire::frame(self.exec_schema, &body),
+        })
+    }
+
+    /// The alert of a rule that fired.
+    pub fn alert(&self, row: &OrderRow, seen: &AlertSeen) -> Result<Owed, DispatchError> {
+        let ordinal = u32::try_from(seen.exec_seq).unwrap_or(0);
+        let kind = match seen.which.as_str() {
+            "" => format!("alert:{}", seen.policy_name),
+            which => format!("alert:{}:{which}", seen.policy_name),
+        };
+        let alert = Alert {
+            event_id: EventId::new(About::Key(&row.key), &kind, ordinal),
+            trace_id: Some(row.trace_id.clone()),
+            idempotency_key: Some(row.key.clone()),
+            policy_name: seen.policy_name.into(),
+            severity: seen.severity,
+            reason: seen.reason.clone(),
+            details: json!({
+                "account": row.account,
+                "symbol": row.symbol,
+                "exec_seq": seen.exec_seq,
+            }),
+            at: seen.at,
+        };
+        let body = wire::alert::encode(&alert)?;
+        Ok(Owed {
+            topic: Subject::Alert.topic(),
+            key: row.trace_id.as_bytes().to_vec(),
+            value: wire::frame(self.alert_schema, &body),
+        })
+    }
+}

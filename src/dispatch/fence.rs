@@ -1,0 +1,90 @@
+//! Owns the last look before a write: is the lane still ours, is the order still alive, is nothing halted.
+//! Never trusts the wall clock: leases and lives are measured on the clock that runs on while a process
+//! is stopped, from a moment before the database was asked, so a zombie knows (F25). Invariant: I6.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::halts::Halts;
+use crate::pg::outbox::OrderRow;
+use crate::runtime::clock::{Boot, boot};
+
+/// A lane's lease as this process knows it.
+#[derive(Debug)]
+pub struct Lease {
+    until: Mutex<Option<Boot>>,
+    margin: Duration,
+}
+
+impl Lease {
+    /// A lease asked for at `asked` (before the statement was sent) for `lease_ms`.
+    pub fn new(asked: Boot, lease_ms: u64) -> Self {
+        // A tenth of the lease, so that a write that was begun reaches the wire before the end.
+        let margin = Duration::from_millis((lease_ms / 10).max(100));
+        let lease = Self { until: Mutex::new(None), margin };
+        lease.prolong(asked, lease_ms);
+        lease
+    }
+
+    /// The lease was renewed by a statement sent at `asked`.
+    pub fn prolong(&self, asked: Boot, lease_ms: u64) {
+        self.set(Some(asked.after(Duration::from_millis(lease_ms))));
+    }
+
+    /// Someone else has the lane.
+    pub fn lose(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, until: Option<Boot>) {
+        *self.until.lock().expect("no panic while a lease is held") = until;
+    }
+
+    /// Whether there is time left for a write.
+    pub fn holds(&self, now: Boot) -> bool {
+        let until = *self.until.lock().expect("no panic while a lease is held");
+        until.is_some_and(|until| now.after(self.margin) < until)
+    }
+}
+
+/// Until when an order may be written, from its row read by a statement sent at `asked`.
+pub fn alive_until(order: &OrderRow, asked: Boot) -> Option<Boot> {
+    let left = order.send_by?.duration_since(order.read_at);
+    Some(asked.after(Duration::try_from(left).unwrap_or(Duration::ZERO)))
+}
+
+/// Asked right before the socket is written; the code says why not.
+pub fn may_write(
+    lease: &Lease,
+    halts: &Halts,
+    order: &OrderRow,
+    alive_until: Option<Boot>,
+) -> Result<(), &'static str> {
+    halts.check(order)?;
+    let now = boot();
+    if alive_until.is_some_and(|end| now >= end) {
+        return Err("too_old");
+    }
+    if !lease.holds(now) {
+        return Err("lease_over");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f25_a_lease_ends_early_enough_for_the_write_and_a_lost_one_at_once() {
+        let start = boot();
+        let lease = Lease::new(start, 5_000);
+        let at = |ms| start.after(Duration::from_millis(ms));
+        assert!(lease.holds(at(0)) && lease.holds(at(4_499)));
+        assert!(!lease.holds(at(4_500)), "the margin is a tenth");
+        lease.prolong(at(3_000), 5_000);
+        assert!(lease.holds(at(7_000)));
+        lease.lose();
+        assert!(!lease.holds(at(3_000)));
+    }
+}

@@ -1,0 +1,430 @@
+//! Owns what a finding about an order changes: its row, its position, its reservation, and who is told.
+//! Pure: rows in, rows and events out; `settle` locks, loads and stores.
+//! Invariant (C-RISK-8): a reservation leaves `working` once, into the position or back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use super::broker::protocol::{Capabilities, OrderView};
+use super::events::{AlertSeen, StepSeen};
+use crate::domain::event::{Fill, OrderStatus, Severity};
+use crate::domain::order::{Action, Event, Order, Step};
+use crate::domain::position::{Position, losses_in_a_row, share};
+use crate::domain::request::Side;
+use crate::pg::outbox::{NextQuestion, OrderRow, Settled};
+use crate::pg::risk::PositionRow;
+
+/// Questions about an UNKNOWN order that go unanswered before it is PARKED (C-OUT-3).
+const QUESTIONS_MAX: i32 = 6;
+/// Pause between two questions about a working order, milliseconds.
+const WORKING_POLL_MS: u64 = 1_000;
+/// The broker's clock and the database's may differ by this much, seconds.
+const SKEW_S: i64 = 2;
+
+/// What was found out about an order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Finding {
+    /// Facts, in the order in which they apply.
+    Facts(Vec<Event>),
+    /// The attempt ended and no byte left.
+    NotSent { code: &'static str },
+    /// Nobody knows how the attempt ended.
+    Lost { code: &'static str, retry_after_ms: u64 },
+    /// The broker has another order under our client order id.
+    Mismatch(Box<OrderView>),
+    /// The broker was asked and has no such order.
+    NotFound,
+    /// The broker was asked and gave no clear answer.
+    NoAnswer { code: &'static str },
+    /// It was to be sent again, and must not be now.
+    AskAgain,
+}
+
+impl Finding {
+    /// Whether settling it can move a reservation or a position.
+    pub fn moves_risk(&self) -> bool {
+        match self {
+            Finding::Facts(events) => events.iter().any(Event::moves_risk),
+            // Not found may mean expired.
+            Finding::NotFound => true,
+            _ => false,
+        }
+    }
+}
+
+/// A finding and the attempt it is about.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct Outcome {
+    /// The row as it was when the finding was made; settling reads it anew.
+    pub row: OrderRow,
+    pub attempt_no: i32,
+    pub finding: Finding,
+    /// The attempt's outcome, if this ends one: `accepted`, `rejected`, `not_sent`, `unknown`.
+    pub ends: Option<&'static str>,
+    pub detail: Value,
+    pub response: Option<Value>,
+    pub rtt_ms: Option<i64>,
+    pub at: Timestamp,
+    /// −1..=1, for the spread of questions.
+    pub jitter: f64,
+}
+
+/// What folding needs to know of the broker.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct Manners {
+    pub capabilities: Capabilities,
+    pub settle_ms: u64,
+}
+
+impl Manners {
+    /// First question about an UNKNOWN order: not before the broker can show it (F54).
+    fn first_question_ms(&self) -> u64 {
+        self.settle_ms.max(self.capabilities.visible_within_ms)
+    }
+
+    /// The n-th pause: doubled, spread by ±10 %.
+    fn question_ms(&self, query_no: i32, jitter: f64) -> u64 {
+        let doubled = self.first_question_ms() << query_no.clamp(0, QUESTIONS_MAX);
+        (doubled as f64 * (1.0 + 0.1 * jitter.clamp(-1.0, 1.0))) as u64
+    }
+
+    /// Whether a second send of the same order makes no second order (C-OUT-2).
+    fn may_resend(&self, row: &OrderRow) -> bool {
+        let horizon = self.capabilities.dedupe_horizon_s;
+        let within = |sent: Timestamp, seconds: u64| {
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            row.read_at.duration_since(sent) < SignedDuration::from_secs(seconds)
+        };
+        self.capabilities.dedupes_by_client_id
+            && match (horizon, row.sent_at) {
+                (None, _) | (_, None) => true,
+                (Some(seconds), Some(sent)) => within(sent, seconds),
+            }
+    }
+}
+
+/// An order with everything that moves with it, under lock.
+#[derive(Debug)]
+pub struct Folded {
+    /// What is to be stored.
+    pub settled: Settled,
+    /// Exec events, in order.
+    pub steps: Vec<StepSeen>,
+    /// Rules that fired.
+    pub alerts: Vec<AlertSeen>,
+    /// Realised in this settling.
+    pub realised: Decimal,
+    /// By how much the trace's opening notional moves.
+    pub trace_moved: Decimal,
+    /// Halt the symbol, and why.
+    pub halt: Option<String>,
+}
+
+/// The state of one fold.
+struct Fold<'a> {
+    row: &'a OrderRow,
+    outcome: &'a Outcome,
+    order: Order,
+    position: Option<&'a mut PositionRow>,
+    out: Folded,
+}
+
+/// Applies a finding to the row as it is now. `position` is there when the finding can move risk.
+pub fn fold(
+    row: &OrderRow,
+    fills: BTreeMap<String, Fill>,
+    outcome: &Outcome,
+    position: Option<&mut PositionRow>,
+    manners: &Manners,
+) -> Folded {
+    let order = Order {
+        qty: row.qty,
+        time_in_force: row.time_in_force,
+        status: row.state,
+        broker_ref: row.broker_ref.clone(),
+        fills,
+    };
+    let settled = Settled {
+        key: row.key.clone(),
+        expected_seq: row.exec_seq,
+        exec_seq: row.exec_seq,
+        state: row.state,
+        executed_qty: order.executed_qty(),
+        avg_price: order.avg_price(),
+        broker_ref: row.broker_ref.clone(),
+        working_qty: row.working_qty,
+        realised_pnl: row.realised_pnl,
+        next_question: NextQuestion::Keep,
+        query_no: row.query_no,
+        response: outcome.response.clone(),
+        quarantined: vec![],
+        new_fills: vec![],
+    };
+    let out = Folded {
+        settled,
+        steps: vec![],
+        alerts: vec![],
+        realised: Decimal::ZERO,
+        trace_moved: Decimal::ZERO,
+        halt: None,
+    };
+    let mut fold = Fold { row, outcome, order, position, out };
+    let next = fold.find(manners);
+    fold.count_losses();
+    fold.out.settled.next_question = next;
+    fold.out
+}
+
+impl Fold<'_> {
+    /// What the finding means in the state the order is in; returns when the broker is asked next.
+    fn find(&mut self, manners: &Manners) -> NextQuestion {
+        use OrderStatus::*;
+        let newest = self.outcome.attempt_no == self.row.attempt_no;
+        let waits = matches!(self.order.status, Accepted | PartiallyFilled);
+        match &self.outcome.finding {
+            Finding::Facts(events) => {
+                for event in events {
+                    self.apply(event);
+                }
+            }
+            // A finding about an attempt that is not the newest says nothing about the order.
+            Finding::NotSent { .. } | Finding::Lost { .. } if !newest => return NextQuestion::Keep,
+            Finding::NotSent { code } => {
+                if matches!(self.order.status, Sent | Unknown) {
+                    self.apply(&Event::NotSent { code: code.to_string() });
+                }
+            }
+            Finding::Lost { code, retry_after_ms } => {
+                if self.order.status == Sent {
+                    self.apply(&Event::LoseTrack { code: code.to_string() });
+                    self.out.settled.query_no = 0;
+                    return NextQuestion::InMs(manners.question_ms(0, 0.0).max(*retry_after_ms));
+                }
+                return NextQuestion::Keep;
+            }
+            Finding::Mismatch(view) => self.mismatch(view),
+            Finding::NotFound if self.order.status == Unknown => return self.not_found(manners),
+            Finding::NotFound if waits => {
+                self.quarantine("vanished", "the broker no longer knows an order it had accepted");
+            }
+            Finding::NoAnswer { code } if self.order.status == Unknown => {
+                self.out.settled.query_no += 1;
+                if self.out.settled.query_no >= QUESTIONS_MAX {
+                    self.apply(&Event::Park { code: format!("asked_in_vain:{code}") });
+                } else {
+                    let pause = manners.question_ms(self.out.settled.query_no, self.outcome.jitter);
+                    return NextQuestion::InMs(pause);
+                }
+            }
+            Finding::AskAgain if self.order.status == Unknown => {
+                return NextQuestion::InMs(manners.question_ms(0, self.outcome.jitter));
+            }
+            Finding::NotFound | Finding::NoAnswer { .. } | Finding::AskAgain => {}
+        }
+        match self.order.status {
+            Accepted | PartiallyFilled => NextQuestion::InMs(WORKING_POLL_MS),
+            New | Filled | Rejected | Cancelled | Expired | Parked => NextQuestion::Never,
+            Sent | Unknown => NextQuestion::Keep,
+        }
+    }
+
+    /// UNKNOWN, and the broker does not have it: sent again, over, or parked (C-OUT-2, F54).
+    fn not_found(&mut self, manners: &Manners) -> NextQuestion {
+        let park = |fold: &mut Self, code: &str| {
+            fold.apply(&Event::Park { code: code.into() });
+            NextQuestion::Never
+        };
+        let Some(by) = self.row.send_by.filter(|by| *by < self.row.read_at) else {
+            return match manners.may_resend(self.row) {
+                true => NextQuestion::Never, // UNKNOWN without a question: claimed again
+                false => park(self, "not_found"),
+            };
+        };
+        if !manners.capabilities.honours_accept_by {
+            return park(self, "not_found");
+        }
+        // An attempt still under way is refused by the broker after accept_by; once it would show, it is not there.
+        let visible = Duration::from_millis(manners.capabilities.visible_within_ms);
+        let sure = SignedDuration::try_from(visible).unwrap_or(SignedDuration::MAX)
+            + SignedDuration::from_secs(SKEW_S);
+        let over = self.row.read_at.duration_since(by);
+        if over <= sure {
+            let wait = u64::try_from((sure - over).as_millis()).unwrap_or(0);
+            return NextQuestion::InMs(wait + 1);
+        }
+        self.apply(&Event::Expire { code: "too_old".into() });
+        NextQuestion::Never
+    }
+
+    fn mismatch(&mut self, view: &OrderView) {
+        let label = format!("mismatch:{}", view.order_ref);
+        if self.row.quarantined.contains(&label) {
+            return;
+        }
+        self.out.settled.quarantined.push(label);
+        self.alert(
+            "do.broker_mismatch",
+            "",
+            Severity::Critical,
+            format!("under our client order id the broker has another order, {}", view.order_ref),
+        );
+        if matches!(self.order.status, OrderStatus::Sent | OrderStatus::Unknown) {
+            self.apply(&Event::Park { code: "broker_mismatch".into() });
+        }
+    }
+
+    fn alert(
+        &mut self,
+        policy_name: &'static str,
+        which: &str,
+        severity: Severity,
+        reason: String,
+    ) {
+        self.out.alerts.push(AlertSeen {
+            exec_seq: self.out.settled.exec_seq,
+            policy_name,
+            which: which.into(),
+            severity,
+            reason,
+            at: self.outcome.at,
+        });
+    }
+
+    /// Something that cannot be is set aside with one alert; the order stays as it is.
+    fn quarantine(&mut self, label: &str, why: &str) {
+        let known = |labels: &[String]| labels.iter().any(|l| l == label);
+        if known(&self.row.quarantined) || known(&self.out.settled.quarantined) {
+            return;
+        }
+        self.out.settled.quarantined.push(label.into());
+        self.alert("do.illegal_event", label, Severity::High, why.into());
+    }
+
+    fn apply(&mut self, event: &Event) {
+        let step = match self.order.apply(event) {
+            Ok(step) => step,
+            Err(illegal) => return self.quarantine(&event.label(), &illegal.to_string()),
+        };
+        if !step.moved {
+            self.order = step.order;
+            self.out.settled.broker_ref.clone_from(&self.order.broker_ref);
+            return;
+        }
+        let booked = step.actions.iter().find_map(|action| match action {
+            Action::Book(fill) => Some(self.book(fill)),
+            _ => None,
+        });
+        if booked == Some(false) {
+            return self.quarantine(&event.label(), "its numbers do not fit exact arithmetic");
+        }
+        self.step(step);
+    }
+
+    fn step(&mut self, step: Step) {
+        self.order = step.order;
+        let settled = &mut self.out.settled;
+        settled.exec_seq += 1;
+        settled.state = self.order.status;
+        settled.executed_qty = self.order.executed_qty();
+        settled.avg_price = self.order.avg_price();
+        settled.broker_ref.clone_from(&self.order.broker_ref);
+        settled.new_fills.extend(step.last_fill.clone());
+        let seen = StepSeen {
+            exec_seq: settled.exec_seq,
+            status: settled.state,
+            last_fill: step.last_fill,
+            executed_qty: settled.executed_qty,
+            avg_price: settled.avg_price,
+            broker_ref: settled.broker_ref.clone(),
+            code: step.code,
+            sent_at: self.row.sent_at,
+            rtt_ms: self.outcome.rtt_ms,
+            at: self.outcome.at,
+        };
+        self.out.steps.push(seen);
+        for action in step.actions {
+            match action {
+                Action::Book(_) => {}
+                Action::Release => self.release(),
+                Action::Alert { policy_name, severity, reason } => {
+                    self.alert(policy_name, "", severity, reason);
+                }
+                Action::HaltSymbol => {
+                    self.out.halt = Some(format!("over-fill of {}", self.row.key));
+                }
+            }
+        }
+    }
+
+    fn working(&mut self) -> Option<&mut Decimal> {
+        let position = self.position.as_deref_mut()?;
+        Some(match self.row.side {
+            Side::Sell => &mut position.working_sell,
+            Side::Buy | Side::Flat => &mut position.working_buy,
+        })
+    }
+
+    /// Takes `qty` out of what works, here and in the position's sum.
+    fn take_working(&mut self, qty: Decimal) {
+        self.out.settled.working_qty -= qty;
+        if let Some(working) = self.working() {
+            *working = (*working - qty).max(Decimal::ZERO);
+        }
+    }
+
+    /// Moves a fill from working to the position; what had been released is taken again. False: it does not fit.
+    fn book(&mut self, fill: &Fill) -> bool {
+        let Some(position) = self.position.as_deref_mut() else { return false };
+        let before = Position { qty: position.position, avg_price: position.avg_price };
+        // Contract size and currency rate are 1 until instruments are known here.
+        let Ok(moved) = before.book(self.row.side, fill.qty, fill.px, Decimal::ONE) else {
+            return false;
+        };
+        let Some(realised) = position.realised_pnl.checked_add(moved.realised) else {
+            return false;
+        };
+        position.position = moved.position.qty;
+        position.avg_price = moved.position.avg_price;
+        position.realised_pnl = realised;
+        self.out.settled.realised_pnl += moved.realised;
+        self.out.realised += moved.realised;
+        let reserved = self.out.settled.working_qty.min(fill.qty);
+        self.take_working(reserved);
+        let again = (fill.qty - reserved).min(self.row.qty);
+        if !again.is_zero() && self.row.state.is_final() {
+            self.out.trace_moved += share(self.row.opening_notional, again, self.row.qty);
+        }
+        true
+    }
+
+    /// Lets go of what is still reserved, once: afterwards nothing works.
+    fn release(&mut self) {
+        let left = self.out.settled.working_qty;
+        self.take_working(left);
+        self.out.trace_moved -= share(self.row.opening_notional, left, self.row.qty);
+    }
+
+    /// An order counts towards losses in a row when it is over; a late fill may change its sign (C-RISK-9).
+    fn count_losses(&mut self) {
+        if self.out.steps.is_empty() || !self.order.status.is_final() {
+            return;
+        }
+        let was_final = self.row.state.is_final();
+        let counted = if was_final { self.row.realised_pnl } else { Decimal::ZERO };
+        let realised = self.out.settled.realised_pnl;
+        if let Some(position) = self.position.as_deref_mut() {
+            let before = u32::try_from(position.consecutive_losses).unwrap_or(0);
+            let after = losses_in_a_row(before, counted, realised);
+            position.consecutive_losses = i32::try_from(after).unwrap_or(i32::MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Owns which lanes this process holds, and what each is doing.
+//! Never hands out a lane whose earlier attempts have no outcome: a takeover settles them as UNKNOWN first.
+//! Invariant: one batch of a lane in flight at a time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fence::Lease;
+use super::fold::{Finding, Outcome};
+use super::send::taken_over;
+use super::settle::{count, settle};
+use super::{Dispatch, DispatchError};
+use crate::pg::lanes::{self, HeldLane, LaneKey};
+use crate::pg::outbox;
+use crate::runtime::clock::{Boot, boot};
+
+/// Longest pause of a lane whose sends do not leave, milliseconds; it begins at 100 and doubles.
+const PAUSE_MAX_MS: u64 = 5_000;
+
+struct Lane {
+    epoch: i64,
+    lease: Arc<Lease>,
+    busy: bool,
+    pause_ms: u64,
+    not_before: Option<Boot>,
+    worked_at: Boot,
+}
+
+/// The lanes held, and when they were last looked after.
+#[derive(Default)]
+pub struct Lanes {
+    held: HashMap<LaneKey, Lane>,
+    looked: Option<Boot>,
+    renewed: Option<Boot>,
+}
+
+impl Lanes {
+    /// Something new may be waiting in lanes not held.
+    pub fn look_again(&mut self) {
+        self.looked = None;
+    }
+
+    /// Renews what is held (every third of a lease) and takes lanes that have work and no holder.
+    pub async fn keep(&mut self, dispatch: &Dispatch) -> Result<(), DispatchError> {
+        let config = &dispatch.ctx.config.dispatch;
+        let over = |since: Option<Boot>, ms: u64| {
+            since.is_none_or(|since| boot().since(since) >= Duration::from_millis(ms))
+        };
+        if over(self.renewed, config.lease_ms / 3) {
+            self.renew(dispatch, config.lease_ms).await?;
+        }
+        if over(self.looked, config.poll_ms) {
+            self.take(dispatch, config.lease_ms).await?;
+        }
+        Ok(())
+    }
+
+    async fn renew(&mut self, dispatch: &Dispatch, lease_ms: u64) -> Result<(), DispatchError> {
+        let asked = boot();
+        // A lane without work for a whole lease is let go: another worker may be less busy.
+        let idle = |lane: &Lane| {
+            !lane.busy && asked.since(lane.worked_at) > Duration::from_millis(lease_ms)
+        };
+        let leaving = self.list(|lane| idle(lane));
+        let staying = self.list(|lane| !idle(lane));
+        let client = dispatch.ctx.pool.get().await?;
+        if !leaving.is_empty() {
+            for lane in &leaving {
+                self.held.remove(&lane.key);
+            }
+            lanes::release(&client, &dispatch.ctx.worker, &leaving).await?;
+        }
+        if !staying.is_empty() {
+            let ours = lanes::renew(&client, &dispatch.ctx.worker, lease_ms, &staying).await?;
+            let ours: HashSet<LaneKey> = ours.into_iter().map(|l| l.key).collect();
+            for lane in staying {
+                match self.held.get(&lane.key) {
+                    Some(held) if ours.contains(&lane.key) => held.lease.prolong(asked, lease_ms),
+                    Some(held) => {
+                        held.lease.lose();
+                        tracing::warn!(lane = ?lane.key, "lane taken by another worker");
+                    }
+                    None => {}
+                }
+                let lost = !ours.contains(&lane.key);
+                if lost && self.held.get(&lane.key).is_some_and(|held| !held.busy) {
+                    self.held.remove(&lane.key);
+                }
+            }
+        }
+        self.renewed = Some(asked);
+        Ok(())
+    }
+
+    async fn take(&mut self, dispatch: &Dispatch, lease_ms: u64) -> Result<(), DispatchError> {
+        let asked = boot();
+        let mut client = dispatch.ctx.pool.get().await?;
+        let mut wanted = lanes::with_work(&client).await?;
+        for key in &wanted {
+            if let Some(lane) = self.held.get_mut(key) {
+                lane.worked_at = asked;
+            }
+        }
+        wanted.retain(|key| !self.held.contains_key(key));
+        // Twice what can fly: the rest is for other workers.
+        let room = (dispatch.ctx.config.dispatch.in_flight_max * 2).saturating_sub(self.held.len());
+        if !wanted.is_empty() && room > 0 {
+            let asked = boot();
+            let worker = &dispatch.ctx.worker;
+            let taken = lanes::take(&mut client, worker, lease_ms, &wanted, room).await?;
+            if !taken.is_empty() {
+                let stranded = outbox::stranded(&client, &taken).await?;
+                drop(client);
+                let findings: Vec<Outcome> = stranded.into_iter().map(taken_over).collect();
+                if !findings.is_empty() {
+                    tracing::warn!(
+                        orders = findings.len(),
+                        "took over attempts without an outcome"
+                    );
+                    count(dispatch, &settle(dispatch, &findings).await?);
+                }
+                self.held.extend(taken.into_iter().map(|lane| {
+                    let lease = Arc::new(Lease::new(asked, lease_ms));
+                    (lane.key, Lane::new(lane.epoch, lease, asked))
+                }));
+            }
+        }
+        self.looked = Some(asked);
+        Ok(())
+    }
+
+    fn list(&self, wanted: impl Fn(&Lane) -> bool) -> Vec<HeldLane> {
+        let lane =
+            |(key, lane): (&LaneKey, &Lane)| HeldLane { key: key.clone(), epoch: lane.epoch };
+        self.held.iter().filter(|(_, l)| wanted(l)).map(lane).collect()
+    }
+
+    /// Lanes that may be claimed from now, at most `limit`.
+    pub fn idle(&self, limit: usize) -> Vec<HeldLane> {
+        let now = boot();
+        let mut idle = self.list(|lane| {
+            !lane.busy && lane.not_before.is_none_or(|at| now >= at) && lane.lease.holds(now)
+        });
+        idle.truncate(limit);
+        idle
+    }
+
+    /// Every lane held.
+    pub fn all(&self) -> Vec<HeldLane> {
+        self.list(|_| true)
+    }
+
+    /// A batch of the lane is about to fly; its fence.
+    pub fn depart(&mut self, key: &LaneKey) -> Option<Arc<Lease>> {
+        let lane = self.held.get_mut(key)?;
+        lane.busy = true;
+        lane.worked_at = boot();
+        Some(lane.lease.clone())
+    }
+
+    /// The lane's batch has been settled. A lane whose sends do not leave pauses, longer each time.
+    pub fn arrive(&mut self, key: &LaneKey, outcomes: &[Outcome]) {
+        let Some(lane) = self.held.get_mut(key) else { return };
+        lane.busy = false;
+        let stuck = outcomes.iter().any(|o| match &o.finding {
+            Finding::NotSent { code } => !matches!(*code, "halted" | "reduce_only" | "too_old"),
+            _ => false,
+        });
+        lane.pause_ms = if stuck { (lane.pause_ms * 2).clamp(100, PAUSE_MAX_MS) } else { 0 };
+        lane.not_before = stuck.then(|| boot().after(Duration::from_millis(lane.pause_ms)));
+        if !lane.lease.holds(boot()) {
+            self.renewed = None; // find out now whether it is still ours
+        }
+    }
+
+    /// Lets every lane go.
+    pub async fn release(self, dispatch: &Dispatch) -> Result<(), DispatchError> {
+        let client = dispatch.ctx.pool.get().await?;
+        lanes::release(&client, &dispatch.ctx.worker, &self.all()).await?;
+        Ok(())
+    }
+}
+
+impl Lane {
+    fn new(epoch: i64, lease: Arc<Lease>, worked_at: Boot) -> Self {
+        Self { epoch, lease, busy: false, pause_ms: 0, not_before: None, worked_at }
+    }
+}

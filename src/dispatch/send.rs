@@ -1,0 +1,193 @@
+//! Send: the claimed orders of one lane, one after the other, each awaited; and questions about single orders.
+//! Never touches the database. Invariant (C-OUT-5): nothing of a lane is sent before what was decided earlier
+//! has been answered, except what only reduces while an earlier outcome is unknown (C-OUT-4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Dispatch;
+use super::broker::protocol::{BrokerStatus, OrderView};
+use super::broker::{Asked, Placed, events};
+use super::claim::Claimed;
+use super::fence::{Lease, may_write};
+use super::fold::{Finding, Outcome};
+use crate::domain::order::Event;
+use crate::pg::outbox::OrderRow;
+use crate::runtime::clock::{self, boot};
+
+/// How long a sender waits for fresh knowledge of halts before it gives the order back.
+const HALT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What earlier answers of a batch leave to the orders behind them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Road {
+    Free,
+    /// An outcome is unknown: only what reduces may go.
+    Held,
+    /// An order was not sent: nothing may overtake it.
+    Closed,
+}
+
+/// Sends a lane's orders; every one of them gets an outcome.
+pub async fn send_lane(
+    dispatch: Arc<Dispatch>,
+    lease: Arc<Lease>,
+    batch: Vec<Claimed>,
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let mut road = Road::Free;
+    for claimed in batch {
+        let opens = !claimed.row.opening_qty.is_zero();
+        let refused = match road {
+            Road::Closed => Some("behind_unsent"),
+            Road::Held if opens => Some("behind_unknown"),
+            _ if dispatch.stop.is_cancelled() => Some("stopping"),
+            _ => None,
+        };
+        let (placed, rtt_ms) = match refused {
+            Some(code) => (Placed::NotSent { code }, None),
+            None => send(&dispatch, &lease, &claimed).await,
+        };
+        road = match &placed {
+            Placed::Known(_) | Placed::Refused { .. } => road,
+            Placed::Unknown { .. } | Placed::Mismatch(_) => Road::Held,
+            Placed::NotSent { .. } if refused == Some("behind_unknown") => road,
+            Placed::NotSent { .. } => Road::Closed,
+        };
+        outcomes.push(outcome(claimed.row, placed, rtt_ms));
+    }
+    outcomes
+}
+
+async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed, Option<i64>) {
+    let mut halts = dispatch.halts.clone();
+    halts.fresh(HALT_PATIENCE).await;
+    let started = boot();
+    let placed = dispatch
+        .broker
+        .place(&claimed.order, || may_write(lease, &halts, &claimed.row, claimed.alive_until))
+        .await;
+    let took = boot().since(started);
+    let metrics = &dispatch.ctx.metrics;
+    let (row, rtt_ms) = (&claimed.row, i64::try_from(took.as_millis()).ok());
+    let word = match &placed {
+        Placed::Known(_) => "answered",
+        Placed::Refused { .. } => "refused",
+        Placed::Mismatch(_) => "mismatch",
+        Placed::NotSent { .. } => "not_sent",
+        Placed::Unknown { .. } => "unknown",
+    };
+    metrics.dispatch_outcomes.with_label_values(&[word]).inc();
+    match &placed {
+        Placed::NotSent { code } => {
+            tracing::info!(key = %row.key, trace_id = %row.trace_id, code, "not sent");
+            return (placed, None);
+        }
+        Placed::Unknown { code, detail, .. } => {
+            tracing::warn!(key = %row.key, trace_id = %row.trace_id, code, detail, "outcome unknown");
+        }
+        Placed::Mismatch(view) => {
+            metrics.dispatch_mismatch.inc();
+            let theirs = view.order_ref.as_str();
+            tracing::error!(key = %row.key, trace_id = %row.trace_id, theirs, "not our order");
+        }
+        Placed::Known(_) => {
+            let waited = clock::now().duration_since(row.decided_at).as_secs_f64();
+            metrics.dispatch_accept_seconds.observe(waited.max(0.0));
+        }
+        Placed::Refused { .. } => {}
+    }
+    metrics.dispatch_sends.inc();
+    (placed, rtt_ms)
+}
+
+fn outcome(row: OrderRow, placed: Placed, rtt_ms: Option<i64>) -> Outcome {
+    let (finding, ends, detail) = match placed {
+        Placed::Known(view) => {
+            let ends = ended(&view);
+            let detail = json!({"order_ref": view.order_ref, "duplicate": view.duplicate});
+            return of(row, Finding::Facts(events(&view)), Some(ends), detail, Some(&view), rtt_ms);
+        }
+        Placed::Refused { code } => {
+            let detail = json!({"code": code});
+            (Finding::Facts(vec![Event::Reject { code }]), "rejected", detail)
+        }
+        Placed::Mismatch(view) => {
+            let detail = json!({"code": "mismatch", "order_ref": view.order_ref});
+            return of(
+                row,
+                Finding::Mismatch(view.clone()),
+                Some("unknown"),
+                detail,
+                Some(&view),
+                rtt_ms,
+            );
+        }
+        Placed::NotSent { code } => (Finding::NotSent { code }, "not_sent", json!({"code": code})),
+        Placed::Unknown { code, detail, retry_after } => {
+            let wait = retry_after.map_or(0, |w| u64::try_from(w.as_millis()).unwrap_or(0));
+            let detail = json!({"code": code, "detail": detail});
+            (Finding::Lost { code, retry_after_ms: wait }, "unknown", detail)
+        }
+    };
+    of(row, finding, Some(ends), detail, None, rtt_ms)
+}
+
+fn ended(view: &OrderView) -> &'static str {
+    match view.status {
+        BrokerStatus::Rejected => "rejected",
+        _ => "accepted",
+    }
+}
+
+fn of(
+    row: OrderRow,
+    finding: Finding,
+    ends: Option<&'static str>,
+    detail: Value,
+    view: Option<&OrderView>,
+    rtt_ms: Option<i64>,
+) -> Outcome {
+    Outcome {
+        attempt_no: row.attempt_no,
+        row,
+        finding,
+        ends,
+        detail,
+        response: view.and_then(|v| serde_json::to_value(v).ok()),
+        rtt_ms,
+        at: clock::now(),
+        jitter: rand::random_range(-1.0..=1.0),
+    }
+}
+
+/// Asks the broker what became of one order.
+pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
+    let order = dispatch.place_order(&row);
+    let asked = dispatch.broker.ask(&order).await;
+    let outcome = match asked {
+        Asked::Known(view) => {
+            let detail = json!({"order_ref": view.order_ref, "found_by": "query"});
+            of(row, Finding::Facts(events(&view)), Some(ended(&view)), detail, Some(&view), None)
+        }
+        Asked::Mismatch(view) => {
+            dispatch.ctx.metrics.dispatch_mismatch.inc();
+            of(row, Finding::Mismatch(view.clone()), None, Value::Null, Some(&view), None)
+        }
+        Asked::NotFound => of(row, Finding::NotFound, None, Value::Null, None, None),
+        Asked::Failed { code, detail } => {
+            tracing::warn!(key = %row.key, trace_id = %row.trace_id, code, detail, "no answer");
+            of(row, Finding::NoAnswer { code }, None, Value::Null, None, None)
+        }
+    };
+    vec![outcome]
+}
+
+/// An attempt whose worker is gone: its outcome is unknown until the broker was asked (C-OUT-3).
+pub fn taken_over(row: OrderRow) -> Outcome {
+    let detail = json!({"code": "taken_over"});
+    let finding = Finding::Lost { code: "taken_over", retry_after_ms: 0 };
+    of(row, finding, Some("unknown"), detail, None, None)
+}

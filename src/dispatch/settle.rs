@@ -1,0 +1,166 @@
+//! Settle: findings of many orders in one transaction: locks in V1's order, fold, store, owe the events.
+//! Never decides: `fold` does. Invariant: findings that were settled already change nothing (I6).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rust_decimal::Decimal;
+
+use super::fold::{Folded, Manners, Outcome, fold};
+use super::{Dispatch, DispatchError, owing};
+use crate::domain::event::{Fill, OrderStatus};
+use crate::pg::attempts::{self, Ended};
+use crate::pg::outbox::{self, OrderRow, Settled};
+use crate::pg::risk::{self, PositionRow};
+
+/// What was stored, for metrics.
+pub struct Report {
+    /// The orders as they are now, with the states they came from.
+    pub moved: Vec<(OrderRow, Settled)>,
+}
+
+/// Settles a set of findings. An error leaves everything as it was; the same findings may be settled again.
+pub async fn settle(dispatch: &Dispatch, outcomes: &[Outcome]) -> Result<Report, DispatchError> {
+    let mut client = dispatch.ctx.pool.get().await?;
+    let tx = client.transaction().await?;
+    let mut positions = lock_risk(&tx, outcomes).await?;
+    let keys: Vec<&str> =
+        outcomes.iter().map(|o| o.row.key.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    let rows = outbox::lock(&tx, &keys).await?;
+    let mut rows: HashMap<String, OrderRow> =
+        rows.into_iter().map(|row| (row.key.to_string(), row)).collect();
+    let mut fills: HashMap<String, BTreeMap<String, Fill>> = HashMap::new();
+    for (key, fill) in outbox::fills(&*tx, &keys).await? {
+        fills.entry(key).or_default().insert(fill.fill_id.clone(), fill);
+    }
+    let folded = fold_all(outcomes, &mut rows, &mut fills, &mut positions, &dispatch.manners());
+    let moved = store(&tx, dispatch, outcomes, &folded, &positions).await?;
+    tx.commit().await?;
+    Ok(Report { moved })
+}
+
+/// The risk rows that findings can move; none are locked when none can.
+async fn lock_risk(
+    tx: &deadpool_postgres::Transaction<'_>,
+    outcomes: &[Outcome],
+) -> Result<BTreeMap<(String, String), PositionRow>, DispatchError> {
+    let moving: Vec<&OrderRow> =
+        outcomes.iter().filter(|o| o.finding.moves_risk()).map(|o| &o.row).collect();
+    if moving.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let accounts: BTreeSet<&str> = moving.iter().map(|r| r.account.as_str()).collect();
+    let of: BTreeSet<(&str, &str)> =
+        moving.iter().map(|r| (r.account.as_str(), r.symbol.as_str())).collect();
+    let traces: BTreeSet<(&str, &str)> =
+        moving.iter().map(|r| (r.account.as_str(), r.trace_id.as_str())).collect();
+    let list = |set: BTreeSet<(_, _)>| set.into_iter().collect::<Vec<_>>();
+    let accounts: Vec<&str> = accounts.into_iter().collect();
+    let rows = risk::lock(tx, &accounts, &list(of), &list(traces)).await?;
+    Ok(rows.into_iter().map(|p| ((p.account.clone(), p.symbol.clone()), p)).collect())
+}
+
+/// Folds every finding, in order; two of one order see each other.
+fn fold_all(
+    outcomes: &[Outcome],
+    rows: &mut HashMap<String, OrderRow>,
+    fills: &mut HashMap<String, BTreeMap<String, Fill>>,
+    positions: &mut BTreeMap<(String, String), PositionRow>,
+    manners: &Manners,
+) -> Vec<(OrderRow, Folded)> {
+    let mut folded = Vec::new();
+    for outcome in outcomes {
+        let key = outcome.row.key.as_str();
+        let Some(row) = rows.get_mut(key) else { continue };
+        let lane = (row.account.to_string(), row.symbol.to_string());
+        let known = fills.entry(key.to_string()).or_default();
+        let position = match outcome.finding.moves_risk() {
+            true => positions.get_mut(&lane),
+            false => None,
+        };
+        let done = fold(row, known.clone(), outcome, position, manners);
+        let before = row.clone();
+        let s = &done.settled;
+        (row.state, row.exec_seq, row.query_no) = (s.state, s.exec_seq, s.query_no);
+        (row.working_qty, row.realised_pnl) = (s.working_qty, s.realised_pnl);
+        row.broker_ref.clone_from(&s.broker_ref);
+        row.quarantined.extend(s.quarantined.iter().cloned());
+        known.extend(s.new_fills.iter().map(|f| (f.fill_id.clone(), f.clone())));
+        folded.push((before, done));
+    }
+    folded
+}
+
+async fn store(
+    tx: &deadpool_postgres::Transaction<'_>,
+    dispatch: &Dispatch,
+    outcomes: &[Outcome],
+    folded: &[(OrderRow, Folded)],
+    positions: &BTreeMap<(String, String), PositionRow>,
+) -> Result<Vec<(OrderRow, Settled)>, DispatchError> {
+    if !positions.is_empty() {
+        let rows: Vec<PositionRow> = positions.values().cloned().collect();
+        risk::store_positions(tx, &rows).await?;
+        let mut realised: BTreeMap<&str, Decimal> = BTreeMap::new();
+        let mut traces: BTreeMap<(&str, &str), Decimal> = BTreeMap::new();
+        for (row, done) in folded {
+            *realised.entry(&row.account).or_default() += done.realised;
+            *traces.entry((&row.account, &row.trace_id)).or_default() += done.trace_moved;
+        }
+        realised.retain(|_, amount| !amount.is_zero());
+        traces.retain(|_, amount| !amount.is_zero());
+        risk::add_realised(tx, &realised.into_iter().collect::<Vec<_>>()).await?;
+        let traces: Vec<_> = traces.into_iter().map(|((a, t), m)| (a, t, m)).collect();
+        risk::move_traces(tx, &traces).await?;
+    }
+    // Rounds: an order settled twice here is stored twice, each time from the exec_seq before.
+    let mut left: Vec<&Settled> = folded.iter().map(|(_, done)| &done.settled).collect();
+    while !left.is_empty() {
+        let mut seen = BTreeSet::new();
+        let (now, later): (Vec<&Settled>, Vec<&Settled>) =
+            left.into_iter().partition(|s| seen.insert(s.key.to_string()));
+        let now: Vec<Settled> = now.into_iter().cloned().collect();
+        let stored = outbox::store(tx, &now).await?;
+        if stored != now.len() as u64 {
+            return Err(DispatchError::Moved);
+        }
+        left = later;
+    }
+    let ended: Vec<Ended> = outcomes
+        .iter()
+        .filter_map(|o| {
+            let outcome = o.ends?;
+            let (key, attempt_no) = (o.row.key.to_string(), o.attempt_no);
+            Some(Ended { key, attempt_no, outcome, detail: o.detail.clone() })
+        })
+        .collect();
+    attempts::close(tx, &ended).await?;
+    let mut owed = Vec::new();
+    for (row, done) in folded {
+        let order_id = dispatch.client_order_id(&row.key);
+        for step in &done.steps {
+            owed.push(dispatch.scribe.step(row, &order_id, step.clone())?);
+        }
+        for alert in &done.alerts {
+            owed.push(dispatch.scribe.alert(row, alert)?);
+        }
+        if let Some(reason) = &done.halt {
+            risk::halt_symbol(tx, &row.account, &row.symbol, reason).await?;
+        }
+    }
+    owing::insert(tx, &dispatch.ctx.worker, &owed).await?;
+    Ok(folded.iter().map(|(row, done)| (row.clone(), done.settled.clone())).collect())
+}
+
+/// Counts what was settled.
+pub fn count(dispatch: &Dispatch, report: &Report) {
+    let metrics = &dispatch.ctx.metrics;
+    for (before, now) in &report.moved {
+        if now.exec_seq == before.exec_seq {
+            continue;
+        }
+        metrics.dispatch_events.with_label_values(&[now.state.as_str()]).inc();
+        if now.state == OrderStatus::Expired && before.attempt_no == 0 {
+            metrics.dispatch_expired.inc();
+        }
+    }
+}
