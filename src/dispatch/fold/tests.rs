@@ -1,1 +1,279 @@
+//! What findings make of an order, its position and its reservation.
 
+use serde_json::Value;
+
+use super::*;
+use crate::dispatch::broker::events;
+use crate::dispatch::broker::protocol::{BrokerStatus, ClientId, PlaceOrder};
+use crate::dispatch::tests::order_row;
+use crate::domain::request::{OrderType, TimeInForce};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("in range")
+}
+
+fn manners() -> Manners {
+    let capabilities = Capabilities {
+        name: "test".into(),
+        environment: "paper".into(),
+        min_qty: Decimal::ONE,
+        qty_step: Decimal::ONE,
+        price_tick: None,
+        time_in_force: vec![TimeInForce::Gtc],
+        order_types: vec![OrderType::Market],
+        client_id: ClientId { chars: "A-Za-z0-9_-".into(), max_length: 128 },
+        dedupes_by_client_id: true,
+        dedupe_horizon_s: None,
+        query_by_client_id: true,
+        visible_within_ms: 0,
+        honours_accept_by: true,
+        replace: false,
+    };
+    Manners { capabilities, settle_ms: 5_000 }
+}
+
+fn position() -> PositionRow {
+    PositionRow {
+        account: "main".into(),
+        symbol: "USDJPY".into(),
+        position: Decimal::ZERO,
+        avg_price: None,
+        working_buy: Decimal::ONE_HUNDRED,
+        working_sell: Decimal::ZERO,
+        realised_pnl: Decimal::ZERO,
+        consecutive_losses: 0,
+    }
+}
+
+fn sent() -> OrderRow {
+    OrderRow {
+        state: OrderStatus::Sent,
+        exec_seq: 1,
+        attempt_no: 1,
+        sent_at: Some(at(1001)),
+        ..order_row("fold-key-1")
+    }
+}
+
+fn unknown() -> OrderRow {
+    OrderRow { state: OrderStatus::Unknown, exec_seq: 2, ..sent() }
+}
+
+fn found(row: &OrderRow, finding: Finding) -> Outcome {
+    Outcome {
+        row: row.clone(),
+        attempt_no: row.attempt_no,
+        finding,
+        ends: None,
+        detail: Value::Null,
+        response: None,
+        rtt_ms: Some(3),
+        at: at(1002),
+        jitter: 0.0,
+    }
+}
+
+fn fill(id: &str, qty: i64, px: i64) -> Fill {
+    Fill { fill_id: id.into(), px: px.into(), qty: qty.into(), at: at(1002) }
+}
+
+fn settle(row: &OrderRow, finding: Finding, position: &mut PositionRow) -> Folded {
+    fold(row, BTreeMap::new(), &found(row, finding), Some(position), &manners())
+}
+
+fn view(status: BrokerStatus, fills: Vec<Fill>) -> OrderView {
+    let row = order_row("fold-key-1");
+    let order = PlaceOrder {
+        client_order_id: row.key.to_string(),
+        account: "main".into(),
+        symbol: "USDJPY".into(),
+        side: row.side,
+        qty: row.qty,
+        order_type: row.order_type,
+        limit_price: None,
+        stop_price: None,
+        stop_loss: None,
+        take_profit: None,
+        reference_price: None,
+        time_in_force: row.time_in_force,
+        accept_by: None,
+        trace_id: None,
+    };
+    let (order_ref, received_at) = ("p-1".to_string(), at(1002));
+    OrderView { order, order_ref, status, code: None, fills, received_at, duplicate: false }
+}
+
+#[test]
+fn a_filled_order_moves_its_whole_reservation_into_the_position() {
+    let mut position = position();
+    let seen = view(BrokerStatus::Filled, vec![fill("a", 40, 150), fill("b", 60, 151)]);
+    let done = settle(&sent(), Finding::Facts(events(&seen)), &mut position);
+    let states: Vec<_> = done.steps.iter().map(|s| (s.exec_seq, s.status.as_str())).collect();
+    assert_eq!(states, [(2, "ACCEPTED"), (3, "PARTIALLY_FILLED"), (4, "FILLED")]);
+    assert_eq!(done.settled.working_qty, Decimal::ZERO);
+    assert_eq!((position.working_buy, position.position), (0.into(), 100.into()));
+    assert_eq!(position.avg_price, Some(Decimal::new(1506, 1)));
+    assert_eq!(done.trace_moved, Decimal::ZERO, "what filled stays taken");
+    assert_eq!(done.settled.next_question, NextQuestion::Never);
+    assert!(done.alerts.is_empty());
+}
+
+#[test]
+fn the_unfilled_part_of_a_cancelled_order_is_released_once() {
+    let mut position = position();
+    let seen = view(BrokerStatus::Cancelled, vec![fill("a", 25, 150)]);
+    let done = settle(&sent(), Finding::Facts(events(&seen)), &mut position);
+    assert_eq!(done.settled.state, OrderStatus::Cancelled);
+    assert_eq!((position.working_buy, position.position), (0.into(), 25.into()));
+    assert_eq!(done.trace_moved, Decimal::from(-11_250), "75 of 100 of 15000");
+    // The same answer again: the row as it was stored, the fills as they were.
+    let row = OrderRow {
+        state: done.settled.state,
+        exec_seq: done.settled.exec_seq,
+        working_qty: done.settled.working_qty,
+        ..sent()
+    };
+    let known = seen.fills.iter().map(|f| (f.fill_id.clone(), f.clone())).collect();
+    let before = position.clone();
+    let outcome = found(&row, Finding::Facts(events(&seen)));
+    let again = fold(&row, known, &outcome, Some(&mut position), &manners());
+    assert!(again.steps.is_empty() && again.alerts.is_empty());
+    assert_eq!((again.trace_moved, &position), (Decimal::ZERO, &before));
+}
+
+#[test]
+fn f56_a_late_fill_takes_the_released_part_again_and_raises_a_high_alert() {
+    let row =
+        OrderRow { state: OrderStatus::Expired, exec_seq: 3, working_qty: Decimal::ZERO, ..sent() };
+    let mut position = PositionRow { working_buy: Decimal::ZERO, ..position() };
+    let done =
+        settle(&row, Finding::Facts(vec![Event::Fill(fill("late", 10, 150))]), &mut position);
+    assert_eq!(position.position, 10.into());
+    assert_eq!(position.working_buy, Decimal::ZERO);
+    assert_eq!(done.trace_moved, 1_500.into());
+    assert_eq!(done.alerts[0].policy_name, "do.late_fill");
+    assert_eq!(done.settled.state, OrderStatus::Expired);
+}
+
+#[test]
+fn a_losing_reduction_counts_one_loss_for_the_whole_order() {
+    let mut position = PositionRow {
+        position: Decimal::from(-100),
+        avg_price: Some(150.into()),
+        consecutive_losses: 2,
+        ..position()
+    };
+    let seen = view(BrokerStatus::Filled, vec![fill("a", 40, 151), fill("b", 60, 152)]);
+    let done = settle(&sent(), Finding::Facts(events(&seen)), &mut position);
+    assert_eq!(done.realised, Decimal::from(-160));
+    assert_eq!(position.consecutive_losses, 3);
+    assert_eq!((position.position, position.avg_price), (0.into(), None));
+}
+
+#[test]
+fn a_lost_answer_makes_the_order_unknown_and_it_keeps_its_reservation() {
+    let mut position = position();
+    let lost = Finding::Lost { code: "timeout", retry_after_ms: 0 };
+    let done = settle(&sent(), lost, &mut position);
+    assert_eq!(done.settled.state, OrderStatus::Unknown);
+    assert_eq!(done.settled.next_question, NextQuestion::InMs(5_000));
+    assert_eq!(done.settled.working_qty, Decimal::ONE_HUNDRED);
+}
+
+#[test]
+fn what_is_said_about_an_older_attempt_changes_nothing() {
+    let row = OrderRow { attempt_no: 2, ..sent() };
+    for finding in [
+        Finding::NotSent { code: "lease_over" },
+        Finding::Lost { code: "timeout", retry_after_ms: 0 },
+    ] {
+        let outcome = Outcome { attempt_no: 1, ..found(&row, finding) };
+        let done = fold(&row, BTreeMap::new(), &outcome, None, &manners());
+        assert!(done.steps.is_empty());
+        assert_eq!(done.settled.next_question, NextQuestion::Keep);
+    }
+}
+
+#[test]
+fn f53_questions_are_asked_six_times_in_doubling_pauses_and_then_the_order_is_parked() {
+    let mut row = unknown();
+    let mut pauses = vec![];
+    loop {
+        let done = settle(&row, Finding::NoAnswer { code: "timeout" }, &mut position());
+        match done.settled.next_question {
+            NextQuestion::InMs(ms) => pauses.push(ms),
+            other => {
+                assert_eq!(other, NextQuestion::Never);
+                assert_eq!(done.settled.state, OrderStatus::Parked);
+                assert_eq!(done.alerts[0].policy_name, "do.parked");
+                assert_eq!(done.alerts[0].severity, Severity::Critical);
+                break;
+            }
+        }
+        row.query_no = done.settled.query_no;
+    }
+    // The first question came after 5 s; these are the pauses before the other five.
+    assert_eq!(pauses, [10_000, 20_000, 40_000, 80_000, 160_000]);
+    let spread = manners().question_ms(0, 1.0);
+    assert_eq!(spread, 5_500);
+}
+
+/// What NotFound makes of an UNKNOWN order: its state and whether it is to be sent again.
+fn not_found(row: &OrderRow, manners: &Manners) -> (OrderStatus, NextQuestion) {
+    let outcome = found(row, Finding::NotFound);
+    let done = fold(row, BTreeMap::new(), &outcome, Some(&mut position()), manners);
+    (done.settled.state, done.settled.next_question)
+}
+
+#[test]
+fn an_order_the_broker_does_not_have_is_sent_again_only_where_that_makes_no_second_order() {
+    use OrderStatus::*;
+    let dedupes = manners();
+    assert_eq!(not_found(&unknown(), &dedupes), (Unknown, NextQuestion::Never), "to be sent again");
+    let mut no_dedupe = manners();
+    no_dedupe.capabilities.dedupes_by_client_id = false;
+    assert_eq!(not_found(&unknown(), &no_dedupe).0, Parked);
+    let mut short = manners();
+    short.capabilities.dedupe_horizon_s = Some(30);
+    let row = |read_at| OrderRow { read_at: at(read_at), ..unknown() };
+    assert_eq!(not_found(&row(1_030), &short).0, Unknown);
+    assert_eq!(not_found(&row(1_031), &short).0, Parked, "past the horizon");
+}
+
+#[test]
+fn f54_not_found_ends_an_order_only_after_its_life_and_the_time_the_broker_needs_to_show_it() {
+    use OrderStatus::*;
+    let mut slow = manners();
+    slow.capabilities.visible_within_ms = 3_000;
+    let row = |read_at| OrderRow { read_at: at(read_at), ..unknown() };
+    assert_eq!(not_found(&row(1_061), &slow), (Unknown, NextQuestion::InMs(4_001)));
+    assert_eq!(not_found(&row(1_066), &slow), (Expired, NextQuestion::Never));
+    slow.capabilities.honours_accept_by = false;
+    assert_eq!(not_found(&row(1_066), &slow).0, Parked);
+}
+
+#[test]
+fn f55_another_order_under_our_id_parks_ours_with_a_critical_alert_once() {
+    let theirs = Finding::Mismatch(Box::new(view(BrokerStatus::Filled, vec![])));
+    let done = settle(&sent(), theirs.clone(), &mut position());
+    assert_eq!(done.settled.state, OrderStatus::Parked);
+    let names: Vec<_> = done.alerts.iter().map(|a| a.policy_name).collect();
+    assert_eq!(names, ["do.broker_mismatch", "do.parked"]);
+    let row =
+        OrderRow { state: OrderStatus::Parked, quarantined: done.settled.quarantined, ..sent() };
+    assert!(settle(&row, theirs, &mut position()).alerts.is_empty());
+}
+
+#[test]
+fn an_illegal_event_is_quarantined_with_one_alert_and_the_order_stays() {
+    let row = OrderRow { state: OrderStatus::Rejected, exec_seq: 2, ..sent() };
+    let late = || Finding::Facts(vec![Event::Fill(fill("x", 10, 150))]);
+    let mut position = position();
+    let before = position.clone();
+    let done = settle(&row, late(), &mut position);
+    assert_eq!(done.alerts[0].policy_name, "do.illegal_event");
+    assert!(done.steps.is_empty());
+    assert_eq!(position, before);
+    let row = OrderRow { quarantined: done.settled.quarantined, ..row };
+    assert!(settle(&row, late(), &mut position).alerts.is_empty());
+}
