@@ -5,4 +5,5 @@
 pub mod embedded;
 pub mod scenario;
 pub mod player;
+pub mod report;
 mod policies;

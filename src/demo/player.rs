@@ -8,6 +8,7 @@ mod record;
 mod rest;
 
 pub use check::Checked;
+pub(crate) use check::decimal;
 pub use evidence::{BrokerOrder, DeadLetter, Evidence};
 pub use record::Sent;
 

@@ -208,7 +208,7 @@ fn pairs(alerts: &[(String, String)]) -> String {
 }
 
 /// A decimal of the ledger's JSON, which writes it as a string.
-pub(super) fn decimal(value: &Value) -> Option<Decimal> {
+pub(crate) fn decimal(value: &Value) -> Option<Decimal> {
     match value {
         Value::String(text) => Decimal::from_str(text).ok(),
         Value::Number(number) => Decimal::from_str(&number.to_string()).ok(),
