@@ -1,1 +1,3 @@
+mod dispatch;
 mod embedded;
+mod paper;

@@ -1,0 +1,258 @@
+//! Dispatch against a real Postgres and a paper broker that is a process of its own.
+
+mod floor;
+
+use floor::{Decided, Floor};
+use futures::future::join_all;
+use noctus::dispatch::DispatchError;
+use noctus::dispatch::broker::rest::HandshakeError;
+use serde_json::json;
+
+const QUOTES: &[&str] = &["--quotes", "USDJPY=147.250/147.252"];
+
+fn plain(_: &mut noctus::runtime::config::Config) {}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decided_order_is_sent_once_and_its_reservation_becomes_the_position() {
+    let floor = Floor::new(QUOTES, plain).await;
+    let dispatcher = floor.dispatcher("one");
+    floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
+    floor.state("order-00001", "FILLED").await;
+    floor.nothing_is_left().await;
+    let facts = "SELECT position::float8 || ' at ' || avg_price::float8 FROM risk_positions";
+    assert_eq!(floor.text(facts).await, "100 at 147.252");
+    let row =
+        "SELECT executed_qty::float8 || ' ' || broker_ref || ' ' || (broker_response->>'status')
+                 || ' ' || (sent_at IS NOT NULL) FROM outbox_orders";
+    assert_eq!(floor.text(row).await, "100 p-1 filled true");
+    let chain: Vec<_> =
+        floor.exec_events().await.iter().map(|e| (e.exec_seq, e.status.as_str())).collect();
+    assert_eq!(chain, [(1, "SENT"), (2, "ACCEPTED"), (3, "FILLED")]);
+    assert!(floor.alerts().await.is_empty());
+    dispatcher.stop().await;
+    assert_eq!(floor.text("SELECT owner FROM dispatch_lanes").await, "", "its lane was let go");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f51_an_answer_that_was_lost_is_asked_for_and_the_order_is_not_sent_again() {
+    let floor = Floor::new(QUOTES, plain).await;
+    floor.broker.lie(json!({"drop_answer_every": 1})).await;
+    let dispatcher = floor.dispatcher("one");
+    floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
+    floor.state("order-00001", "FILLED").await;
+    floor.nothing_is_left().await;
+    assert_eq!(floor.broker.records().len(), 1, "one order, and it came once");
+    let chain: Vec<_> = floor.exec_events().await.iter().map(|e| e.status.as_str()).collect();
+    assert_eq!(chain, ["SENT", "UNKNOWN", "ACCEPTED", "FILLED"]);
+    assert_eq!(floor.text("SELECT outcome FROM send_attempts").await, "accepted");
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f51_an_order_reset_before_the_broker_applied_it_is_sent_again_under_the_same_id() {
+    let floor = Floor::new(QUOTES, plain).await;
+    floor.broker.lie(json!({"reset_before_apply_every": 2})).await;
+    let dispatcher = floor.dispatcher("one");
+    let symbols = ["EURUSD", "USDJPY", "GBPUSD"];
+    for n in 0..9 {
+        floor.decide(&Decided::buy(&format!("order-{n:05}"), symbols[n % 3])).await;
+    }
+    floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "9").await;
+    floor.nothing_is_left().await;
+    assert_eq!(floor.broker.orders().len(), 9);
+    let again = "SELECT count(*) > 0 FROM outbox_orders WHERE attempt_no > 1";
+    assert_eq!(floor.text(again).await, "true");
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f52_a_dispatcher_that_dies_between_attempt_and_answer_leaves_one_order() {
+    let floor = Floor::new(QUOTES, plain).await;
+    floor.broker.lie(json!({"delay_ms": 60_000})).await;
+    let dispatcher = floor.dispatcher("first");
+    for n in 0..4 {
+        floor.decide(&Decided::buy(&format!("order-{n:05}"), "USDJPY")).await;
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while floor.broker.orders().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "no order reached the broker");
+        tokio::task::yield_now().await;
+    }
+    dispatcher.crash().await;
+    assert_ne!(floor.text("SELECT count(*) FROM send_attempts WHERE outcome IS NULL").await, "0");
+    floor.broker.lie(json!({})).await;
+    let second = floor.dispatcher("second");
+    floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "4").await;
+    floor.nothing_is_left().await;
+    assert_eq!(floor.broker.orders().len(), 4);
+    assert_eq!(floor.text("SELECT max(epoch) FROM dispatch_lanes").await, "2");
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f50_an_attempt_without_an_outcome_is_asked_about_before_anything_else_of_its_lane() {
+    let floor = Floor::new(QUOTES, plain).await;
+    floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
+    floor.decide(&Decided::buy("order-00002", "USDJPY")).await;
+    // As a dispatcher leaves it that died after its claim and before a byte left.
+    floor
+        .sql(
+            "UPDATE outbox_orders SET state = 'SENT', exec_seq = 1, attempt_no = 1, sent_at = now()
+              WHERE idempotency_key = 'order-00001';
+             INSERT INTO send_attempts VALUES ('order-00001', 1, 'dead', 1);
+             INSERT INTO dispatch_lanes VALUES ('main', 'USDJPY', 'dead', 1, now())",
+        )
+        .await;
+    let dispatcher = floor.dispatcher("heir");
+    floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "2").await;
+    floor.nothing_is_left().await;
+    let order: Vec<_> =
+        floor.broker.orders().into_iter().map(|v| v.order.client_order_id).collect();
+    assert_eq!(order, ["order-00001", "order-00002"]);
+    let attempts =
+        "SELECT string_agg(attempt_no || outcome, ' ' ORDER BY attempt_no) FROM send_attempts
+                     WHERE idempotency_key = 'order-00001'";
+    assert_eq!(floor.text(attempts).await, "1unknown 2accepted");
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_dispatchers_share_the_lanes_and_each_lane_keeps_its_order() {
+    let floor = Floor::new(&[], plain).await;
+    let dispatchers = [floor.dispatcher("left"), floor.dispatcher("right")];
+    let symbols = ["AA", "BB", "CC", "DD", "EE", "FF", "GG", "HH"];
+    for n in 0..80 {
+        floor.decide(&Decided::buy(&format!("order-{n:05}"), symbols[n % 8])).await;
+    }
+    floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "80").await;
+    floor.nothing_is_left().await;
+    let orders = floor.broker.orders();
+    assert_eq!(orders.len(), 80);
+    for symbol in symbols {
+        let lane: Vec<&str> = orders
+            .iter()
+            .filter(|v| v.order.symbol == symbol)
+            .map(|v| v.order.client_order_id.as_str())
+            .collect();
+        assert!(lane.is_sorted(), "{symbol}: {lane:?}");
+    }
+    assert_eq!(floor.exec_events().await.len(), 240);
+    join_all(dispatchers.map(|d| d.stop())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f59_an_order_past_its_life_expires_unsent_and_its_reservation_is_released() {
+    let floor = Floor::new(QUOTES, plain).await;
+    floor.decide(&Decided { life_ms: -1, ..Decided::buy("order-00001", "USDJPY") }).await;
+    let dispatcher = floor.dispatcher("one");
+    floor.state("order-00001", "EXPIRED").await;
+    floor.nothing_is_left().await;
+    assert!(floor.broker.orders().is_empty());
+    let trace = "SELECT opening_notional::float8 FROM risk_traces";
+    assert_eq!(floor.text(trace).await, "0");
+    let events = floor.exec_events().await;
+    let seen: Vec<_> =
+        events.iter().map(|e| (e.status.as_str(), e.reason_code.as_deref())).collect();
+    assert_eq!(seen, [("EXPIRED", Some("too_old"))]);
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f60_what_was_decided_before_a_halt_is_cancelled_also_when_the_halt_is_over() {
+    let floor = Floor::new(QUOTES, plain).await;
+    floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
+    floor.decide(&Decided::buy("order-00002", "EURUSD")).await;
+    floor
+        .sql(
+            "INSERT INTO halts (mode, symbol, reason, by_whom) VALUES ('halted', 'USDJPY', 'test', 'me');
+             INSERT INTO halts (mode, symbol, reason, by_whom) VALUES ('resumed', 'USDJPY', 'test', 'me')",
+        )
+        .await;
+    let dispatcher = floor.dispatcher("one");
+    floor.state("order-00001", "CANCELLED").await;
+    floor.state("order-00002", "FILLED").await;
+    floor.decide(&Decided::buy("order-00003", "USDJPY")).await;
+    floor.state("order-00003", "FILLED").await;
+    floor.nothing_is_left().await;
+    assert_eq!(floor.broker.orders().len(), 2);
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f61_a_broker_of_another_environment_ends_the_role() {
+    let floor = Floor::new(&["--environment", "live"], plain).await;
+    let ended = floor.dispatcher("one").end().await;
+    assert!(
+        matches!(ended, Err(DispatchError::Handshake(HandshakeError::Unusable { .. }))),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejected_order_releases_its_reservation() {
+    let floor = Floor::new(&[], plain).await;
+    let dispatcher = floor.dispatcher("one");
+    floor.decide(&Decided { price: None, ..Decided::buy("order-00001", "USDJPY") }).await;
+    floor.state("order-00001", "REJECTED").await;
+    floor.nothing_is_left().await;
+    let events = floor.exec_events().await;
+    assert_eq!(events.last().and_then(|e| e.reason_code.as_deref()), Some("no_price"));
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f56_a_resting_order_is_asked_about_until_its_fills_are_known() {
+    let floor = Floor::new(QUOTES, plain).await;
+    floor.broker.lie(json!({"fill_parts": 3})).await;
+    let dispatcher = floor.dispatcher("one");
+    let limit = Some("147.000");
+    floor.decide(&Decided { limit, ..Decided::buy("order-00001", "USDJPY") }).await;
+    floor.state("order-00001", "ACCEPTED").await;
+    let working = "SELECT working_buy::float8 FROM risk_positions";
+    assert_eq!(floor.text(working).await, "100");
+    floor.broker.post("/quotes", &json!({"USDJPY": {"bid": "146.9", "ask": "146.95"}})).await;
+    floor.state("order-00001", "FILLED").await;
+    floor.nothing_is_left().await;
+    assert_eq!(floor.text("SELECT count(*) FROM order_fills").await, "3");
+    assert_eq!(floor.text("SELECT avg_price::float8 FROM risk_positions").await, "146.95");
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_parked_order_opening_orders_wait_and_expire_and_reducing_ones_go() {
+    let floor = Floor::new(QUOTES, plain).await;
+    floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
+    floor.sql("UPDATE outbox_orders SET state = 'PARKED', exec_seq = 3, attempt_no = 1").await;
+    floor.decide(&Decided { life_ms: 1_500, ..Decided::buy("order-00002", "USDJPY") }).await;
+    let (side, opening) = ("SELL", 0);
+    floor.decide(&Decided { side, opening, ..Decided::buy("order-00003", "USDJPY") }).await;
+    let dispatcher = floor.dispatcher("one");
+    floor.state("order-00003", "FILLED").await;
+    floor.state("order-00002", "EXPIRED").await;
+    let sent: Vec<_> = floor.broker.orders().into_iter().map(|v| v.order.client_order_id).collect();
+    assert_eq!(sent, ["order-00003"]);
+    assert_eq!(floor.text("SELECT working_buy::float8 FROM risk_positions").await, "100");
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_never_left_because_the_broker_is_away_goes_when_it_is_back() {
+    let mut floor = Floor::new(QUOTES, plain).await;
+    let dispatcher = floor.dispatcher("one");
+    floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
+    floor.state("order-00001", "FILLED").await;
+    let address = floor.broker.url.trim_start_matches("http://").to_string();
+    floor.broker.kill();
+    floor.decide(&Decided::buy("order-00002", "USDJPY")).await;
+    floor
+        .until(
+            "SELECT count(*) > 0 FROM send_attempts WHERE idempotency_key = 'order-00002'",
+            "true",
+        )
+        .await;
+    floor.broker.restart_at(&address, QUOTES);
+    floor.state("order-00002", "FILLED").await;
+    floor.nothing_is_left().await;
+    assert_eq!(floor.broker.orders().len(), 2);
+    dispatcher.stop().await;
+}
