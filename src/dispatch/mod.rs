@@ -237,7 +237,10 @@ async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), Dispatch
     match tokio::time::timeout(DRAIN, all).await {
         Ok(drained) => drained?,
         // Their lanes stay leased until the end of the lease; whoever takes them asks the broker.
-        Err(_) => return Ok(tracing::warn!("answers did not come in time; a takeover will ask")),
+        Err(_) => {
+            tracing::warn!("answers did not come in time; a takeover will ask");
+            return Ok(());
+        }
     }
     flights.lanes.release(dispatch).await
 }

@@ -64,7 +64,7 @@ impl Desk {
             Entry::Order(view) => {
                 let id = view.order.client_order_id.clone();
                 self.sequence.push(id.clone());
-                self.orders.insert(id.clone(), view);
+                self.orders.insert(id.clone(), *view);
                 id
             }
             Entry::Update { client_order_id, status, fills } => {
@@ -118,7 +118,7 @@ impl Desk {
         let code = code.map(String::from);
         let view =
             OrderView { order, order_ref, status, code, fills, received_at: now, duplicate: false };
-        self.write(now, Entry::Order(view.clone()));
+        self.write(now, Entry::Order(Box::new(view.clone())));
         Placed::New(view)
     }
 

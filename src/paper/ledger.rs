@@ -33,7 +33,7 @@ pub struct Record {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Entry {
     /// A new order, as it was first answered.
-    Order(OrderView),
+    Order(Box<OrderView>),
     /// A working order moved.
     Update {
         /// Which.

@@ -65,7 +65,7 @@ impl PaperBroker {
     /// The orders of its ledger file, in the order in which they came.
     pub fn orders(&self) -> Vec<OrderView> {
         let order = |record: Record| match record.entry {
-            Entry::Order(view) => Some(view),
+            Entry::Order(view) => Some(*view),
             Entry::Update { .. } | Entry::Repeat { .. } => None,
         };
         self.records().into_iter().filter_map(order).collect()
