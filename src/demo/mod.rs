@@ -3,7 +3,11 @@
 //! Invariant: what it starts it ends, also when it is interrupted or killed.
 
 pub mod embedded;
-pub mod scenario;
 pub mod player;
-pub mod report;
 mod policies;
+pub mod progress;
+pub mod report;
+pub mod roles;
+pub mod scenario;
+pub mod stage;
+mod topics;

@@ -148,7 +148,12 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::wire::set_limits();
-    telemetry::start(cli.global.log_format, &cli.global.log);
+    // The demo prints a report: what roles have to say at every step would tear it.
+    let log = match (&cli.command, cli.global.log.as_str()) {
+        (Command::Demo(_), "info") => "warn",
+        (_, filter) => filter,
+    };
+    telemetry::start(cli.global.log_format, log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let exit = match runtime {
         Ok(runtime) => runtime.block_on(command(cli)),

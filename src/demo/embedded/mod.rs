@@ -7,7 +7,7 @@ pub mod minder;
 pub mod paper;
 pub mod postgres;
 pub mod registry;
-mod workdir;
+pub mod workdir;
 
 use std::time::Duration;
 
@@ -88,4 +88,11 @@ impl Services {
             tracing::warn!("the embedded services did not end within 20 s");
         }
     }
+}
+
+/// An address of Postgres as it may be shown.
+pub fn without_password(url: &str) -> String {
+    let mut config = Config::default();
+    config.database.url = url.to_string();
+    config.redacted().database.url
 }

@@ -129,11 +129,10 @@ impl Player {
             None => kind.unwrap_or("?").to_string(),
         };
         let rows: Vec<String> = kinds.iter().zip(&actions).map(row).collect();
-        // What a row shows beyond what is asked for (a PLAN row's action, say) is not looked at.
-        let fits = |(row, wanted): (&String, &String)| {
-            row == wanted || row.strip_prefix(wanted.as_str()).is_some_and(|r| r.starts_with(' '))
-        };
-        let ok = rows.len() == wanted.shows.len() && rows.iter().zip(&wanted.shows).all(fits);
+        let times = answer.column("ts");
+        let seen: Vec<(Option<&str>, &str)> =
+            times.into_iter().zip(rows.iter().map(String::as_str)).collect();
+        let ok = shows(seen, &wanted.shows);
         let what = format!("timeline of {}: {}", wanted.of, wanted.shows.join(" · "));
         Ok(Checked::that(what, ok, rows.join(" · ")))
     }
@@ -190,6 +189,23 @@ impl Player {
             }
         })
     }
+}
+
+/// Whether these rows, in the order of their times, are what is wanted. Rows of one time have no order among
+/// them, and what a row shows beyond what is wanted (a PLAN row's action, say) is not looked at.
+fn shows(mut rows: Vec<(Option<&str>, &str)>, wanted: &[String]) -> bool {
+    let fits = |row: &str, wanted: &str| {
+        row == wanted || row.strip_prefix(wanted).is_some_and(|rest| rest.starts_with(' '))
+    };
+    for wanted in wanted {
+        let Some(&(now, _)) = rows.first() else { return false };
+        let at = rows.iter().position(|(ts, row)| *ts == now && fits(row, wanted));
+        match at {
+            Some(at) => drop(rows.remove(at)),
+            None => return false,
+        }
+    }
+    rows.is_empty()
 }
 
 fn one<'a>(sent: &'a [Sent], label: &str) -> anyhow::Result<&'a Sent> {
@@ -296,4 +312,41 @@ fn broker(wanted: &AtBroker, seen: &Evidence) -> Vec<Checked> {
         }
     }
     checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(words: &[&str]) -> Vec<String> {
+        words.iter().map(|w| w.to_string()).collect()
+    }
+
+    #[test]
+    fn a_timeline_is_compared_in_its_order_and_rows_of_one_time_in_any() {
+        let rows =
+            vec![(Some("1"), "PLAN:START x"), (Some("2"), "ALERT r"), (Some("2"), "DECISION BUY")];
+        assert!(shows(rows.clone(), &wanted(&["PLAN:START", "DECISION BUY", "ALERT r"])));
+        assert!(!shows(rows.clone(), &wanted(&["DECISION BUY", "PLAN:START", "ALERT r"])));
+        assert!(!shows(rows.clone(), &wanted(&["PLAN:START", "DECISION BUY"])));
+        assert!(!shows(rows, &wanted(&["PLAN:START", "DECISION BUY", "ALERT r", "EXEC"])));
+    }
+
+    #[test]
+    fn decimals_of_the_ledger_are_compared_as_numbers() {
+        let found =
+            serde_json::json!({"action": "BUY", "decided_qty": "430.000000000", "steps": []});
+        let wanted = |qty: &str| Decided {
+            of: "a".into(),
+            action: crate::domain::event::Action::Buy,
+            qty: Some(qty.parse().unwrap()),
+            quality: None,
+            multiplier: None,
+            steps: Some(Vec::new()),
+            reason_has: None,
+        };
+        assert!(decision(&wanted("430"), Some(&found)).iter().all(|check| check.ok));
+        assert!(!decision(&wanted("431"), Some(&found)).iter().all(|check| check.ok));
+        assert!(!decision(&wanted("430"), None)[0].ok, "no decision fits nothing");
+    }
 }

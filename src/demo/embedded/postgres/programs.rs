@@ -1,6 +1,7 @@
 //! Where Postgres's server programs are: on PATH, where Debian hides them, in an archive of Maven Central,
 //! or installed now with apt. In this order; the first that is there is used.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -108,6 +109,12 @@ fn fetch(cache: &Path) -> anyhow::Result<Programs> {
     if let Err(error) = unpacked {
         let _ = std::fs::remove_dir_all(&staging);
         return Err(error);
+    }
+    if is_root() {
+        // The user that Postgres will run as must get there, whatever root's umask is.
+        for folder in [cache.parent().unwrap_or(cache), &staging] {
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?;
+        }
     }
     // Whole or not at all, also if two demos fetch at once.
     if std::fs::rename(&staging, cache).is_err() {
