@@ -66,6 +66,9 @@ CREATE TABLE outbox_orders (
 -- What dispatch still has to do; stays small however long the ledger grows.
 CREATE INDEX outbox_orders_open ON outbox_orders (account, symbol, id)
     WHERE state IN ('NEW','SENT','ACCEPTED','PARTIALLY_FILLED','UNKNOWN','PARKED');
+-- What the broker has or may have; not the backlog, so asking about a lane costs the same behind a long one.
+CREATE INDEX outbox_orders_at_broker ON outbox_orders (account, symbol, next_query_at)
+    WHERE state IN ('SENT','ACCEPTED','PARTIALLY_FILLED','UNKNOWN','PARKED');
 CREATE INDEX outbox_orders_trace ON outbox_orders (trace_id);
 
 -- One row per send that was begun; committed before the socket is written (C-OUT-3).

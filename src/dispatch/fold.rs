@@ -193,8 +193,15 @@ impl Fold<'_> {
                     self.apply(event);
                 }
             }
-            // A finding about an attempt that is not the newest says nothing about the order.
-            Finding::NotSent { .. } | Finding::Lost { .. } if !newest => return NextQuestion::Keep,
+            // What an older attempt, or a question from before the newest one, does not show says nothing.
+            Finding::NotSent { .. }
+            | Finding::Lost { .. }
+            | Finding::NotFound
+            | Finding::NoAnswer { .. }
+                if !newest =>
+            {
+                return NextQuestion::Keep;
+            }
             Finding::NotSent { code } => {
                 if matches!(self.order.status, Sent | Unknown) {
                     self.apply(&Event::NotSent { code: code.to_string() });

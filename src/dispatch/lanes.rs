@@ -33,12 +33,18 @@ pub struct Lanes {
     held: HashMap<LaneKey, Lane>,
     looked: Option<Boot>,
     renewed: Option<Boot>,
+    in_doubt: bool,
 }
 
 impl Lanes {
     /// Something new may be waiting in lanes not held.
     pub fn look_again(&mut self) {
         self.looked = None;
+    }
+
+    /// A round failed: perhaps its claim was committed all the same (F35), and nobody is sending it.
+    pub fn doubt(&mut self) {
+        self.in_doubt = true;
     }
 
     /// Renews what is held (every third of a lease) and takes lanes that have work and no holder.
@@ -52,6 +58,10 @@ impl Lanes {
         }
         if over(self.looked, config.poll_ms) {
             self.take(dispatch, config.lease_ms).await?;
+        }
+        if self.in_doubt {
+            reconcile(dispatch, &self.list(|lane| !lane.busy)).await?;
+            self.in_doubt = false;
         }
         Ok(())
     }
@@ -180,6 +190,19 @@ impl Lanes {
         lanes::release(&client, &dispatch.ctx.worker, &self.all()).await?;
         Ok(())
     }
+}
+
+/// Attempts without an outcome in lanes in which nothing flies become UNKNOWN, to be asked about.
+async fn reconcile(dispatch: &Dispatch, lanes: &[HeldLane]) -> Result<(), DispatchError> {
+    let client = dispatch.ctx.pool.get().await?;
+    let stranded = outbox::stranded(&client, lanes).await?;
+    drop(client);
+    let findings: Vec<Outcome> = stranded.into_iter().map(taken_over).collect();
+    if !findings.is_empty() {
+        tracing::warn!(orders = findings.len(), "took over attempts without an outcome");
+        count(dispatch, &settle(dispatch, &findings).await?);
+    }
+    Ok(())
 }
 
 impl Lane {

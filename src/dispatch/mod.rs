@@ -35,10 +35,13 @@ use crate::kafka::registry::RegistryError;
 use crate::pg::lanes::LaneKey;
 use crate::pg::listen::{OUTBOX_CHANNEL, listen};
 use crate::pg::outbox::{self, OrderRow, OutboxError};
+use crate::runtime::clock::{Boot, boot};
 use crate::runtime::context::Context;
 
 /// How long a stop waits for answers that are on their way.
 const DRAIN: Duration = Duration::from_secs(8);
+/// How often the open orders are counted; counting looks at all of them.
+const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// Pause after a failed round, and between tries to start.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -109,6 +112,7 @@ struct Flights {
     flying: JoinSet<Landed>,
     asking: HashSet<String>,
     landed: Vec<Landed>,
+    counted: Option<Boot>,
 }
 
 /// Sends decided orders until `stop`, then drains.
@@ -135,6 +139,7 @@ pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), DispatchEr
             Err(error) if error.disposition() == Disposition::Retry => {
                 tracing::warn!(%error, "dispatch tries again");
                 dispatch.ctx.health.not_ready("dispatch", error.to_string());
+                flights.lanes.doubt();
                 tokio::time::sleep(RETRY).await;
             }
             Err(error) => return Err(error),
@@ -155,7 +160,10 @@ async fn round(
         |f: &Flights| dispatch.ctx.config.dispatch.in_flight_max.saturating_sub(f.flying.len());
     let claim = claim::claim(dispatch, &flights.lanes.idle(room(flights))).await?;
     for (lane, batch) in claim.sends {
-        let Some(lease) = flights.lanes.depart(&lane) else { continue };
+        let Some(lease) = flights.lanes.depart(&lane) else {
+            flights.lanes.doubt();
+            continue;
+        };
         let sending = send::send_lane(dispatch.clone(), lease, batch);
         flights.flying.spawn(async move { Landed { lane: Some(lane), outcomes: sending.await } });
     }
@@ -169,6 +177,14 @@ async fn round(
         if flights.asking.insert(row.key.to_string()) {
             let asking = send::ask(dispatch.clone(), row);
             flights.flying.spawn(async move { Landed { lane: None, outcomes: asking.await } });
+        }
+    }
+    if flights.counted.is_none_or(|at| boot().since(at) > COUNT_EVERY) {
+        flights.counted = Some(boot());
+        let open = &dispatch.ctx.metrics.dispatch_open;
+        open.reset();
+        for (state, orders) in outbox::open(&client).await? {
+            open.with_label_values(&[state.as_str()]).set(orders);
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use noctus::domain::event::{Alert, ExecEvent};
 use noctus::domain::policy::Policies;
 use noctus::kafka::registry::Registry;
 use noctus::pg;
-use noctus::runtime::config::Config;
+use noctus::runtime::config::{Config, Database};
 use noctus::runtime::context::Context;
 use noctus::runtime::health::Health;
 use noctus::runtime::keyring::Keyring;
@@ -82,6 +82,7 @@ impl Decided {
 
 /// A dispatcher in this process.
 pub struct Dispatcher {
+    pub health: Health,
     stop: CancellationToken,
     task: JoinHandle<Result<(), DispatchError>>,
 }
@@ -126,27 +127,38 @@ impl Floor {
         config.dispatch.poll_ms = 50;
         change(&mut config);
         pg::migrate::run(&config.database.url).await.expect("the schema");
-        let pool = pg::connect(&config.database).await.expect("a pool");
+        // One connection: what asks in a test is never one of those that the test cuts.
+        let one = Database { pool_max: 1, ..config.database.clone() };
+        let pool = pg::connect(&one).await.expect("a pool");
         registered(&config).await;
         Self { broker, pool, config, name }
     }
 
-    /// Starts a dispatcher under a worker's name of its own.
-    pub fn dispatcher(&self, worker: &str) -> Dispatcher {
-        let config = Config { ..self.config.clone() };
+    /// The configuration as a file, for a process.
+    pub fn config_file(&self) -> std::path::PathBuf {
+        let path = self.broker.ledger().with_file_name("noctus.yml");
+        let text = serde_json::to_string_pretty(&self.config).expect("plain data");
+        std::fs::write(&path, text).expect("the folder can be written");
+        path
+    }
+
+    /// Starts a dispatcher under a worker's name and with connections of its own.
+    pub async fn dispatcher(&self, worker: &str) -> Dispatcher {
+        let pool = pg::connect(&self.config.database).await.expect("a pool");
+        let (config, health) = (self.config.clone(), Health::default());
         let ctx = Context {
             registry: Arc::new(Registry::new(&config.registry).expect("a registry client")),
             config: Arc::new(config),
             secrets: Arc::new(Secrets { idempotency: vec![], signing: Keyring::dev() }),
-            pool: self.pool.clone(),
+            pool,
             policies: Arc::new(arc_swap::ArcSwap::from_pointee(Policies::default())),
             metrics: Arc::new(Metrics::default()),
-            health: Health::default(),
+            health: health.clone(),
             worker: worker.into(),
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(dispatch::run(ctx, stop.clone()));
-        Dispatcher { stop, task }
+        Dispatcher { health, stop, task }
     }
 
     /// Commits a decided order and its reservation, as the gate does.

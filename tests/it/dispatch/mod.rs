@@ -15,7 +15,7 @@ fn plain(_: &mut noctus::runtime::config::Config) {}
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decided_order_is_sent_once_and_its_reservation_becomes_the_position() {
     let floor = Floor::new(QUOTES, plain).await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
     floor.state("order-00001", "FILLED").await;
     floor.nothing_is_left().await;
@@ -37,7 +37,7 @@ async fn a_decided_order_is_sent_once_and_its_reservation_becomes_the_position()
 async fn f51_an_answer_that_was_lost_is_asked_for_and_the_order_is_not_sent_again() {
     let floor = Floor::new(QUOTES, plain).await;
     floor.broker.lie(json!({"drop_answer_every": 1})).await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
     floor.state("order-00001", "FILLED").await;
     floor.nothing_is_left().await;
@@ -52,7 +52,7 @@ async fn f51_an_answer_that_was_lost_is_asked_for_and_the_order_is_not_sent_agai
 async fn f51_an_order_reset_before_the_broker_applied_it_is_sent_again_under_the_same_id() {
     let floor = Floor::new(QUOTES, plain).await;
     floor.broker.lie(json!({"reset_before_apply_every": 2})).await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     let symbols = ["EURUSD", "USDJPY", "GBPUSD"];
     for n in 0..9 {
         floor.decide(&Decided::buy(&format!("order-{n:05}"), symbols[n % 3])).await;
@@ -69,7 +69,7 @@ async fn f51_an_order_reset_before_the_broker_applied_it_is_sent_again_under_the
 async fn f52_a_dispatcher_that_dies_between_attempt_and_answer_leaves_one_order() {
     let floor = Floor::new(QUOTES, plain).await;
     floor.broker.lie(json!({"delay_ms": 60_000})).await;
-    let dispatcher = floor.dispatcher("first");
+    let dispatcher = floor.dispatcher("first").await;
     for n in 0..4 {
         floor.decide(&Decided::buy(&format!("order-{n:05}"), "USDJPY")).await;
     }
@@ -81,7 +81,7 @@ async fn f52_a_dispatcher_that_dies_between_attempt_and_answer_leaves_one_order(
     dispatcher.crash().await;
     assert_ne!(floor.text("SELECT count(*) FROM send_attempts WHERE outcome IS NULL").await, "0");
     floor.broker.lie(json!({})).await;
-    let second = floor.dispatcher("second");
+    let second = floor.dispatcher("second").await;
     floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "4").await;
     floor.nothing_is_left().await;
     assert_eq!(floor.broker.orders().len(), 4);
@@ -103,7 +103,7 @@ async fn f50_an_attempt_without_an_outcome_is_asked_about_before_anything_else_o
              INSERT INTO dispatch_lanes VALUES ('main', 'USDJPY', 'dead', 1, now())",
         )
         .await;
-    let dispatcher = floor.dispatcher("heir");
+    let dispatcher = floor.dispatcher("heir").await;
     floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "2").await;
     floor.nothing_is_left().await;
     let order: Vec<_> =
@@ -119,7 +119,7 @@ async fn f50_an_attempt_without_an_outcome_is_asked_about_before_anything_else_o
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_dispatchers_share_the_lanes_and_each_lane_keeps_its_order() {
     let floor = Floor::new(&[], plain).await;
-    let dispatchers = [floor.dispatcher("left"), floor.dispatcher("right")];
+    let dispatchers = [floor.dispatcher("left").await, floor.dispatcher("right").await];
     let symbols = ["AA", "BB", "CC", "DD", "EE", "FF", "GG", "HH"];
     for n in 0..80 {
         floor.decide(&Decided::buy(&format!("order-{n:05}"), symbols[n % 8])).await;
@@ -144,7 +144,7 @@ async fn two_dispatchers_share_the_lanes_and_each_lane_keeps_its_order() {
 async fn f59_an_order_past_its_life_expires_unsent_and_its_reservation_is_released() {
     let floor = Floor::new(QUOTES, plain).await;
     floor.decide(&Decided { life_ms: -1, ..Decided::buy("order-00001", "USDJPY") }).await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     floor.state("order-00001", "EXPIRED").await;
     floor.nothing_is_left().await;
     assert!(floor.broker.orders().is_empty());
@@ -168,7 +168,7 @@ async fn f60_what_was_decided_before_a_halt_is_cancelled_also_when_the_halt_is_o
              INSERT INTO halts (mode, symbol, reason, by_whom) VALUES ('resumed', 'USDJPY', 'test', 'me')",
         )
         .await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     floor.state("order-00001", "CANCELLED").await;
     floor.state("order-00002", "FILLED").await;
     floor.decide(&Decided::buy("order-00003", "USDJPY")).await;
@@ -181,7 +181,7 @@ async fn f60_what_was_decided_before_a_halt_is_cancelled_also_when_the_halt_is_o
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f61_a_broker_of_another_environment_ends_the_role() {
     let floor = Floor::new(&["--environment", "live"], plain).await;
-    let ended = floor.dispatcher("one").end().await;
+    let ended = floor.dispatcher("one").await.end().await;
     assert!(
         matches!(ended, Err(DispatchError::Handshake(HandshakeError::Unusable { .. }))),
         "{ended:?}"
@@ -191,7 +191,7 @@ async fn f61_a_broker_of_another_environment_ends_the_role() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejected_order_releases_its_reservation() {
     let floor = Floor::new(&[], plain).await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     floor.decide(&Decided { price: None, ..Decided::buy("order-00001", "USDJPY") }).await;
     floor.state("order-00001", "REJECTED").await;
     floor.nothing_is_left().await;
@@ -204,7 +204,7 @@ async fn a_rejected_order_releases_its_reservation() {
 async fn f56_a_resting_order_is_asked_about_until_its_fills_are_known() {
     let floor = Floor::new(QUOTES, plain).await;
     floor.broker.lie(json!({"fill_parts": 3})).await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     let limit = Some("147.000");
     floor.decide(&Decided { limit, ..Decided::buy("order-00001", "USDJPY") }).await;
     floor.state("order-00001", "ACCEPTED").await;
@@ -226,7 +226,7 @@ async fn behind_a_parked_order_opening_orders_wait_and_expire_and_reducing_ones_
     floor.decide(&Decided { life_ms: 1_500, ..Decided::buy("order-00002", "USDJPY") }).await;
     let (side, opening) = ("SELL", 0);
     floor.decide(&Decided { side, opening, ..Decided::buy("order-00003", "USDJPY") }).await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     floor.state("order-00003", "FILLED").await;
     floor.state("order-00002", "EXPIRED").await;
     let sent: Vec<_> = floor.broker.orders().into_iter().map(|v| v.order.client_order_id).collect();
@@ -238,7 +238,7 @@ async fn behind_a_parked_order_opening_orders_wait_and_expire_and_reducing_ones_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_never_left_because_the_broker_is_away_goes_when_it_is_back() {
     let mut floor = Floor::new(QUOTES, plain).await;
-    let dispatcher = floor.dispatcher("one");
+    let dispatcher = floor.dispatcher("one").await;
     floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
     floor.state("order-00001", "FILLED").await;
     let address = floor.broker.url.trim_start_matches("http://").to_string();
@@ -254,5 +254,71 @@ async fn an_order_that_never_left_because_the_broker_is_away_goes_when_it_is_bac
     floor.state("order-00002", "FILLED").await;
     floor.nothing_is_left().await;
     assert_eq!(floor.broker.orders().len(), 2);
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f34_f35_connections_to_postgres_cut_at_any_moment_lose_and_double_nothing() {
+    let floor = Floor::new(&[], plain).await;
+    let symbols = ["AA", "BB", "CC", "DD", "EE", "FF", "GG", "HH"];
+    for n in 0..120 {
+        floor.decide(&Decided::buy(&format!("order-{n:05}"), symbols[n % 8])).await;
+    }
+    floor.broker.lie(json!({"delay_ms": 5})).await;
+    let dispatcher = floor.dispatcher("one").await;
+    for part in ["20", "45", "70", "95"] {
+        let reached = format!(
+            "SELECT count(*) >= {part} FROM outbox_orders WHERE state <> 'NEW' OR exec_seq > 0"
+        );
+        floor.until(&reached, "true").await;
+        // All but the one that asks; some are in the middle of a transaction.
+        floor
+            .text(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            )
+            .await;
+    }
+    floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "120").await;
+    floor.nothing_is_left().await;
+    assert_eq!(floor.broker.orders().len(), 120);
+    let steps = floor.text("SELECT sum(exec_seq) FROM outbox_orders").await;
+    assert_eq!(floor.exec_events().await.len().to_string(), steps);
+    dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f35_a_claim_whose_commit_was_not_heard_of_is_reconciled_by_its_own_worker() {
+    let floor = Floor::new(QUOTES, |config| config.dispatch.lease_ms = 60_000).await;
+    let dispatcher = floor.dispatcher("one").await;
+    floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
+    floor.state("order-00001", "FILLED").await;
+    // As a claim leaves it that was committed while its connection died: SENT, and nobody sends it.
+    floor
+        .sql(
+            r#"INSERT INTO outbox_orders SELECT (jsonb_populate_record(o, '{"id": 1000,
+                 "idempotency_key": "order-00002", "state": "SENT", "exec_seq": 1, "attempt_no": 1,
+                 "executed_qty": 0, "avg_price": null, "working_qty": 100}')).* FROM outbox_orders o;
+               INSERT INTO send_attempts VALUES ('order-00002', 1, 'one', 1);
+               UPDATE risk_positions SET working_buy = 100;
+               ALTER TABLE halts RENAME TO halts_away"#,
+        )
+        .await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while dispatcher.health.problems().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "no round failed");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    floor.sql("ALTER TABLE halts_away RENAME TO halts").await;
+    floor.state("order-00002", "FILLED").await;
+    floor.nothing_is_left().await;
+    let outcomes = "SELECT string_agg(outcome, ' ' ORDER BY attempt_no) FROM send_attempts
+                     WHERE idempotency_key = 'order-00002'";
+    assert_eq!(floor.text(outcomes).await, "unknown accepted");
+    assert_eq!(
+        floor.text("SELECT epoch FROM dispatch_lanes").await,
+        "1",
+        "the lane was never lost"
+    );
     dispatcher.stop().await;
 }
