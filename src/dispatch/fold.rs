@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::broker::protocol::{Capabilities, OrderView};
 use super::events::{AlertSeen, StepSeen};
 use crate::domain::event::{Fill, OrderStatus, Severity};
+use crate::domain::money::fits_wire;
 use crate::domain::order::{Action, Event, Order, Step};
 use crate::domain::position::{Position, losses_in_a_row, share};
 use crate::domain::request::Side;
@@ -396,6 +397,9 @@ impl Fold<'_> {
         let Some(realised) = position.realised_pnl.checked_add(moved.realised) else {
             return false;
         };
+        if ![moved.position.qty, realised].into_iter().all(fits_wire) {
+            return false;
+        }
         position.position = moved.position.qty;
         position.avg_price = moved.position.avg_price;
         position.realised_pnl = realised;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use super::event::{Fill, OrderStatus, Severity};
-use super::money::WIRE_DECIMALS;
+use super::money::{WIRE_DECIMALS, fits_wire};
 use super::request::TimeInForce;
 
 /// Where one order stands.
@@ -285,6 +285,9 @@ impl Order {
         }
         if fill.qty <= Decimal::ZERO || fill.px <= Decimal::ZERO {
             return illegal("a fill has a quantity and a price above 0");
+        }
+        if !fits_wire(fill.qty) || !fits_wire(fill.px) {
+            return illegal("a fill's numbers have at most 28 digits, 9 of them decimals");
         }
         let late = matches!(self.status, Cancelled | Expired);
         let mut order = self.clone();

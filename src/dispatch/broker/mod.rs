@@ -10,6 +10,8 @@ use std::time::Duration;
 use rust_decimal::{Decimal, RoundingStrategy};
 use sha2::{Digest, Sha256};
 
+use crate::domain::event::Fill;
+use crate::domain::money::WIRE_DECIMALS;
 use crate::domain::order::Event;
 use crate::domain::request::Side;
 use crate::domain::text::IdempotencyKey;
@@ -68,7 +70,9 @@ pub fn events(view: &OrderView) -> Vec<Event> {
         return vec![Event::Reject { code: code() }];
     }
     let mut events = vec![Event::Accept { broker_ref: Some(view.order_ref.clone()) }];
-    events.extend(view.fills.iter().cloned().map(Event::Fill));
+    // Prices are held with 9 decimals; a quantity is never rounded.
+    let held = |fill: &Fill| Fill { px: fill.px.round_dp(WIRE_DECIMALS), ..fill.clone() };
+    events.extend(view.fills.iter().map(|fill| Event::Fill(held(fill))));
     match view.status {
         BrokerStatus::Working | BrokerStatus::Filled => {}
         BrokerStatus::Rejected => events.push(Event::Reject { code: code() }),

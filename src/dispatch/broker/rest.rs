@@ -42,6 +42,15 @@ struct Broken {
 impl Rest {
     /// Asks the broker what it is and can; a broker of another environment is refused (F61).
     pub async fn connect(config: &Broker) -> Result<(Self, Capabilities), HandshakeError> {
+        let rest = Self::new(config)?;
+        let capabilities = rest.capabilities().await?;
+        if let Some(why) = unusable(&capabilities, &config.environment) {
+            return Err(HandshakeError::Unusable { url: rest.base, why });
+        }
+        Ok((rest, capabilities))
+    }
+
+    fn new(config: &Broker) -> Result<Self, HandshakeError> {
         let client = Client::builder()
             .timeout(Duration::from_millis(config.timeout_ms))
             .redirect(reqwest::redirect::Policy::none())
@@ -52,17 +61,12 @@ impl Rest {
             .build()
             .map_err(HandshakeError::Client)?;
         let base = config.url.trim_end_matches('/').to_string();
-        let rest = Self {
+        Ok(Self {
             client,
             base,
             environment: config.environment.clone(),
             answer_max_bytes: config.answer_max_bytes,
-        };
-        let capabilities = rest.capabilities().await?;
-        if let Some(why) = unusable(&capabilities, &config.environment) {
-            return Err(HandshakeError::Unusable { url: rest.base, why });
-        }
-        Ok((rest, capabilities))
+        })
     }
 
     /// `GET /v1/capabilities`.
@@ -173,6 +177,10 @@ impl Rest {
                 }
             }
         }
+        // Postgres stores no NUL, in text or JSON: an answer that holds one could never be settled.
+        if body.windows(6).any(|six| six == br"\u0000") {
+            return Err(broken_off("answer_malformed", "a NUL character".into()));
+        }
         serde_json::from_slice(&body).map_err(|e| broken_off("answer_malformed", e.to_string()))
     }
 }
@@ -216,3 +224,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

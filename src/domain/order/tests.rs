@@ -110,6 +110,8 @@ fn a_fill_id_counts_once_and_with_other_numbers_it_is_illegal() {
     assert!(!known.apply(&Event::Fill(fill("p", 40))).expect("a repeat").moved);
     assert!(known.apply(&Event::Fill(fill("p", 41))).is_err());
     assert!(known.apply(&Event::Fill(fill("z", 0))).is_err());
+    let huge = Fill { px: Decimal::MAX, ..fill("huge", 1) };
+    assert!(known.apply(&Event::Fill(huge)).is_err());
 }
 
 #[test]

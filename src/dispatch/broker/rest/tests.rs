@@ -1,0 +1,154 @@
+//! What the adapter makes of answers, written to a real socket byte by byte.
+
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::domain::request::{OrderType, Side, TimeInForce};
+
+fn order() -> PlaceOrder {
+    PlaceOrder {
+        client_order_id: "key-000001".into(),
+        account: "main".into(),
+        symbol: "USDJPY".into(),
+        side: Side::Buy,
+        qty: Decimal::ONE_HUNDRED,
+        order_type: OrderType::Market,
+        limit_price: None,
+        stop_price: None,
+        stop_loss: None,
+        take_profit: None,
+        reference_price: None,
+        time_in_force: TimeInForce::Gtc,
+        accept_by: None,
+        trace_id: None,
+    }
+}
+
+fn view(qty: &str) -> Value {
+    let mut order = serde_json::to_value(order()).expect("plain data");
+    order["qty"] = qty.into();
+    json!({"order": order, "order_ref": "r-1", "status": "working", "received_at": "2026-01-01T00:00:00Z"})
+}
+
+fn http(status: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// A broker that reads a request, writes these bytes, and closes; or never answers.
+async fn answering(answer: Option<Vec<u8>>) -> Rest {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            if stream.read(&mut request).await.is_err() {
+                continue;
+            }
+            match &answer {
+                Some(bytes) if stream.write_all(bytes).await.is_ok() => drop(stream),
+                Some(_) => {}
+                None => std::future::pending().await,
+            }
+        }
+    });
+    rest(url)
+}
+
+fn rest(url: String) -> Rest {
+    let config = Broker { url, timeout_ms: 300, answer_max_bytes: 2_000, ..Broker::default() };
+    Rest::new(&config).expect("a client")
+}
+
+/// The outcome in a word.
+fn word(placed: Placed) -> String {
+    match placed {
+        Placed::Known(_) => "known".into(),
+        Placed::Refused { code } => format!("refused {code}"),
+        Placed::Mismatch(_) => "mismatch".into(),
+        Placed::NotSent { code } => format!("not sent {code}"),
+        Placed::Unknown { code, .. } => format!("unknown {code}"),
+    }
+}
+
+#[tokio::test]
+async fn f51_f57_f58_only_a_clear_answer_is_an_outcome() {
+    let good = view("100").to_string();
+    let conflict = json!({"error": "client_order_id_taken", "original": view("7")}).to_string();
+    let cases = [
+        (http("201 Created", &good), "known"),
+        (http("200 OK", &view("100.000000").to_string()), "known"),
+        (http("200 OK", &view("101").to_string()), "mismatch"),
+        (http("409 Conflict", &conflict), "mismatch"),
+        (http("422 Unprocessable", r#"{"error":"no_price"}"#), "refused no_price"),
+        (http("422 Unprocessable", "<html>"), "unknown answer_malformed"),
+        (http("200 OK", "{}"), "unknown answer_malformed"),
+        (http("200 OK", &good.replace("r-1", r"\u0000")), "unknown answer_malformed"),
+        (http("200 OK", &"x".repeat(3_000)), "unknown answer_too_large"),
+        (http("201 Created", &good)[..120].to_vec(), "unknown answer_cut_short"),
+        (b"HTTP/1.1 20".to_vec(), "unknown connection_lost"),
+        (b"SSH-2.0-OpenSSH\r\n".to_vec(), "unknown connection_lost"),
+        (vec![], "unknown connection_lost"),
+        (http("302 Found\r\nlocation: http://127.0.0.1:1/", ""), "unknown http_status"),
+        (http("404 Not Found", ""), "unknown http_status"),
+        (http("500 Internal Server Error", &good), "unknown http_status"),
+        (http("502 Bad Gateway", ""), "unknown http_status"),
+        (http("429 Too Many Requests", ""), "unknown rate_limited"),
+        (http("403 Forbidden", ""), "unknown not_authorised"),
+    ];
+    for (answer, wanted) in cases {
+        let shown = String::from_utf8_lossy(&answer).into_owned();
+        let placed = answering(Some(answer)).await.place(&order(), || Ok(())).await;
+        assert_eq!(word(placed), wanted, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn f53_a_broker_that_never_answers_leaves_the_outcome_unknown() {
+    let placed = answering(None).await.place(&order(), || Ok(())).await;
+    assert_eq!(word(placed), "unknown timeout");
+}
+
+#[tokio::test]
+async fn f57_the_broker_may_ask_for_peace() {
+    let busy = http("503 Service Unavailable\r\nretry-after: 7", "");
+    let placed = answering(Some(busy)).await.place(&order(), || Ok(())).await;
+    let Placed::Unknown { retry_after, .. } = placed else { panic!("{placed:?}") };
+    assert_eq!(retry_after, Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn what_never_left_is_not_sent_provably() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener); // nobody listens there now
+    let placed = rest(format!("http://{address}")).place(&order(), || Ok(())).await;
+    assert_eq!(word(placed), "not sent broker_unreachable");
+    let placed = answering(None).await.place(&order(), || Err("lease_over")).await;
+    assert_eq!(word(placed), "not sent lease_over");
+}
+
+#[tokio::test]
+async fn f54_only_the_brokers_own_words_mean_not_found() {
+    let own = r#"{"error":"unknown_order"}"#;
+    let cases = [
+        (http("404 Not Found", own), "not found"),
+        (http("404 Not Found", ""), "answer_malformed"),
+        (http("404 Not Found", r#"{"error":"no such path"}"#), "http_404"),
+        (http("502 Bad Gateway", own), "http_status"),
+        (http("200 OK", &view("100").to_string()), "known"),
+        (http("200 OK", &view("7").to_string()), "mismatch"),
+    ];
+    for (answer, wanted) in cases {
+        let asked = answering(Some(answer)).await.ask(&order()).await;
+        let found = match asked {
+            Asked::Known(_) => "known",
+            Asked::Mismatch(_) => "mismatch",
+            Asked::NotFound => "not found",
+            Asked::Failed { code, .. } => code,
+        };
+        assert_eq!(found, wanted);
+    }
+}
