@@ -8,5 +8,6 @@ pub mod health;
 pub mod http;
 pub mod keyring;
 pub mod metrics;
+pub mod policies;
 pub mod secrets;
 pub mod telemetry;
