@@ -2,13 +2,22 @@
 //! Never reads a clock, a file or a database: the same input gives the same output, byte for byte.
 //! Invariant: the quantity never grows; whatever cannot be judged is FLAT with `risk.gate_error`.
 
-use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::event::{Action, Candidate, PolicyDigests, Quality, Quote, Severity, Step};
+use super::decision::{self, Arm};
+use super::event::{
+    Action, Candidate, PolicyDigests, Quality, QualityVerdict, Quote, Severity, Step,
+};
+use super::money::{Overflow, plain};
 use super::policy::Policies;
-use super::request::{Intake, Side};
+use super::request::{Intake, OrderType, Side, TimeInForce};
+use super::text::StrategyName;
+use super::{quality, risk};
 
 /// What the lag metric was judged to be, last time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -75,6 +84,10 @@ pub struct Facts {
     pub rate: Option<Decimal>,
     /// The strictest halt in force.
     pub halt: Option<Halt>,
+    /// Halts of single strategies; only a proposal set's candidates are held against it.
+    pub strategy_halts: BTreeMap<StrategyName, Halt>,
+    /// Which arm opened the oldest lot of the position that is still open.
+    pub oldest_lot_arm: Option<Arm>,
 }
 
 impl Default for Facts {
@@ -91,6 +104,8 @@ impl Default for Facts {
             quote: None,
             rate: Some(Decimal::ONE),
             halt: None,
+            strategy_halts: BTreeMap::new(),
+            oldest_lot_arm: None,
         }
     }
 }
@@ -147,8 +162,268 @@ pub struct Judgement {
     pub policies: PolicyDigests,
 }
 
+/// What a market order, IOC or FOK may be old when it is decided.
+const MAX_AGE_NOW: SignedDuration = SignedDuration::from_mins(5);
+/// What any other order may be old.
+const MAX_AGE_REST: SignedDuration = SignedDuration::from_hours(24);
+/// How far ahead of us a producer's clock may be.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
+
 /// Judges one request at `now` (the decision's decided_at).
 pub fn judge(intake: &Intake, facts: &Facts, policies: &Policies, now: Timestamp) -> Judgement {
-    let _ = (intake, facts, policies, now);
-    unimplemented!("the domain is being written")
+    if let Some(late) = refuse_late(intake, now) {
+        return late.judgement(intake, facts, policies);
+    }
+    let mut draft = Draft::new(intake, facts, policies);
+    // Nothing passes because something broke (C-RISK-7): what was found so far stays, the quantity is 0.
+    if draft.assess().and_then(|()| draft.choose()).and_then(|()| draft.gate(now)).is_err() {
+        draft.fail();
+    }
+    draft.judgement()
+}
+
+/// A request that comes too late, or too early (C-KEY-5).
+struct Late {
+    code: &'static str,
+    why: String,
+}
+
+fn refuse_late(intake: &Intake, now: Timestamp) -> Option<Late> {
+    let age = now.duration_since(*intake.requested_at());
+    let is_urgent = intake.order_type() == OrderType::Market
+        || matches!(intake.time_in_force(), TimeInForce::Ioc | TimeInForce::Fok);
+    let most = if is_urgent { MAX_AGE_NOW } else { MAX_AGE_REST };
+    if -age > MAX_AHEAD {
+        let why = format!("requested_at is {} s ahead, more than 5 s", seconds(-age));
+        return Some(Late { code: "from_the_future", why });
+    }
+    if age > most {
+        let why = format!("requested {} s ago, more than {} s", seconds(age), most.as_secs());
+        return Some(Late { code: "expired", why });
+    }
+    match intake.valid_until() {
+        Some(until) if now > *until => {
+            Some(Late { code: "expired", why: format!("valid until {until}, decided at {now}") })
+        }
+        _ => None,
+    }
+}
+
+/// Seconds with as many decimals as it has.
+fn seconds(age: SignedDuration) -> String {
+    let nanos = Decimal::try_from_i128_with_scale(age.as_nanos(), 9);
+    nanos.map_or_else(|_| age.as_secs().to_string(), plain)
+}
+
+impl Late {
+    fn judgement(self, intake: &Intake, facts: &Facts, policies: &Policies) -> Judgement {
+        let reason = format!("{}: {}", self.code, self.why);
+        let mut draft = Draft::new(intake, facts, policies);
+        draft.trail.fired.push(Fired {
+            policy_name: "do.expired".into(),
+            severity: Severity::Low,
+            reason: reason.clone(),
+            details: json!({"reason": self.code}),
+        });
+        draft.reasons = vec![reason];
+        Judgement { action: Action::Reject, ..draft.judgement() }
+    }
+}
+
+/// A judgement while it is being made.
+struct Draft<'a> {
+    intake: &'a Intake,
+    facts: &'a Facts,
+    policies: &'a Policies,
+    side: Side,
+    requested_qty: Decimal,
+    qty: Decimal,
+    opening: (Decimal, Decimal),
+    price: Option<Decimal>,
+    quote: Option<Quote>,
+    quality: Option<Quality>,
+    next: QualityMemory,
+    halt: Option<Halt>,
+    score: Option<Decimal>,
+    strategy: Option<StrategyName>,
+    top: Vec<Candidate>,
+    arm: Option<Arm>,
+    trail: risk::Trail,
+    reasons: Vec<String>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(intake: &'a Intake, facts: &'a Facts, policies: &'a Policies) -> Self {
+        let (side, qty, strategy) = match intake {
+            Intake::Order(r) => (r.side, r.qty.normalize(), r.strategy.clone()),
+            Intake::Proposals(_) => (Side::Flat, Decimal::ZERO, None),
+        };
+        Self {
+            intake,
+            facts,
+            policies,
+            side,
+            requested_qty: qty,
+            qty,
+            opening: (Decimal::ZERO, Decimal::ZERO),
+            price: None,
+            quote: None,
+            quality: None,
+            next: facts.quality_state,
+            halt: facts.halt,
+            score: None,
+            strategy,
+            top: Vec::new(),
+            arm: None,
+            trail: risk::Trail::default(),
+            reasons: Vec::new(),
+        }
+    }
+
+    /// Quality: the verdict, before anything is known of the quantity (C-QUAL).
+    fn assess(&mut self) -> Result<(), Overflow> {
+        let limits = self.policies.quality.for_timeframe(self.intake.timeframe().as_ref());
+        let input = self.intake.quality().as_ref();
+        let assessed = quality::assess(input, self.facts.quality_state, limits)?;
+        self.quality = Some(assessed.quality);
+        self.next = assessed.next;
+        self.trail.fired.extend(assessed.fired);
+        self.reasons.push(assessed.reason);
+        Ok(())
+    }
+
+    /// Engine: a side and a quantity (C-DEC). A direct request has both.
+    fn choose(&mut self) -> Result<(), Overflow> {
+        let Intake::Proposals(set) = self.intake else { return Ok(()) };
+        let profiles = &self.policies.profiles;
+        let halts = &self.facts.strategy_halts;
+        let by = |arm: Arm| match (arm, &profiles.cohort) {
+            (Arm::Challenger, Some(cohort)) => decision::choose(set, &cohort.challenger, halts),
+            _ => decision::choose(set, &profiles.champion, halts),
+        };
+        let drawn = profiles.cohort.as_ref().map(|c| decision::drawn(c, &set.trace_id));
+        self.arm = drawn;
+        let mut choice = by(drawn.unwrap_or(Arm::Champion))?;
+        // What reduces is judged by who opened it, so that an experiment closes what it opened (C-DEC-8).
+        if let (Some(drawn), Some(opener)) = (drawn, self.facts.oldest_lot_arm)
+            && drawn != opener
+            && self.reduces(choice.side)
+        {
+            self.arm = Some(opener);
+            choice = by(opener)?;
+        }
+        let rollout = if self.arm == Some(Arm::Challenger) {
+            profiles.cohort.as_ref().map_or(Decimal::ZERO, |c| c.challenger.rollout_percent)
+        } else {
+            profiles.champion.rollout_percent
+        };
+        self.side = choice.side;
+        self.requested_qty = choice.chosen_qty;
+        let why = format!("rollout {} %", plain(rollout));
+        self.qty = self.trail.change("engine.rollout", choice.chosen_qty, choice.qty, &why);
+        self.score = choice.score;
+        self.strategy = choice.strategy;
+        self.top = choice.top;
+        self.halt = self.halt.max(choice.halt);
+        self.reasons.push(choice.reason);
+        Ok(())
+    }
+
+    fn reduces(&self, side: Side) -> bool {
+        match side {
+            Side::Buy => self.facts.position < Decimal::ZERO,
+            Side::Sell => self.facts.position > Decimal::ZERO,
+            Side::Flat => false,
+        }
+    }
+
+    /// Risk: the multiplier on the opening part, then the rules (C-RISK).
+    fn gate(&mut self, now: Timestamp) -> Result<(), Overflow> {
+        if self.side == Side::Flat {
+            return Ok(());
+        }
+        let symbol = self.intake.symbol();
+        let limits = self.policies.risk.for_symbol(symbol);
+        let instrument = self.policies.instruments.for_symbol(symbol);
+        let case = risk::Case::new(
+            self.intake,
+            self.side,
+            self.halt,
+            self.facts,
+            limits,
+            instrument,
+            now,
+        )?;
+        (self.price, self.quote) = (case.price, case.quote);
+        if let Some(quality) = self.quality {
+            self.qty = risk::scale(
+                &case,
+                self.qty,
+                quality.multiplier,
+                &self.reasons[0],
+                &mut self.trail,
+            )?;
+        }
+        let qty = risk::gate(&case, self.qty, &mut self.trail)?;
+        self.opening = risk::reservation(&case, qty)?;
+        self.qty = qty;
+        Ok(())
+    }
+
+    /// Something did not fit exact arithmetic: FLAT, and a person is told.
+    fn fail(&mut self) {
+        let reason = Overflow.to_string();
+        let before = self.trail.steps.last().map_or(self.requested_qty, |step| step.after);
+        self.qty = self.trail.change("risk.gate_error", before, Decimal::ZERO, &reason);
+        self.opening = (Decimal::ZERO, Decimal::ZERO);
+        self.quality
+            .get_or_insert(Quality { verdict: QualityVerdict::Flat, multiplier: Decimal::ZERO });
+        self.trail.fired.push(Fired {
+            policy_name: "risk.gate_error".into(),
+            severity: Severity::Critical,
+            details: json!({"error": reason}),
+            reason,
+        });
+    }
+
+    fn judgement(self) -> Judgement {
+        let action = match self.side {
+            _ if self.qty.is_zero() => Action::Flat,
+            Side::Buy => Action::Buy,
+            Side::Sell => Action::Sell,
+            Side::Flat => Action::Flat,
+        };
+        let mut reasons = self.reasons;
+        let rules = self.trail.steps.iter().filter(|step| step.rule != "quality");
+        reasons.extend(
+            rules.map(|step| {
+                format!("{} {} → {}", step.rule, plain(step.before), plain(step.after))
+            }),
+        );
+        if action == Action::Flat && self.trail.steps.iter().all(|s| s.rule != "risk.gate_error") {
+            // An error without a step still has to be read in the reason.
+            let error = self.trail.fired.iter().find(|f| f.policy_name == "risk.gate_error");
+            reasons.extend(error.map(|f| format!("risk.gate_error {}", f.reason)));
+        }
+        Judgement {
+            action,
+            side: self.side,
+            requested_qty: self.requested_qty,
+            decided_qty: if action.sends() { self.qty } else { Decimal::ZERO },
+            opening_qty: self.opening.0,
+            opening_notional: self.opening.1,
+            price: self.price,
+            quote: self.quote,
+            steps: self.trail.steps,
+            quality: self.quality,
+            next_quality_state: self.next,
+            score: self.score,
+            strategy_name: self.strategy.map(|s| s.to_string()),
+            top_candidates: self.top,
+            arm: self.arm.map(|arm| arm.as_str().to_string()),
+            alerts: self.trail.fired,
+            reason: reasons.join("; "),
+            policies: self.policies.digests.clone(),
+        }
+    }
 }

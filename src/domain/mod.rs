@@ -2,12 +2,16 @@
 //! Owns every rule of the contract. Never reads a clock, a file, an environment, a socket or a log.
 //! Invariant: same input, same output; the border is held by `tests/it/border.rs` and clippy.
 
+pub mod decision;
 pub mod event;
+pub mod exact;
 pub mod judge;
 pub mod key;
 pub mod money;
 pub mod order;
 pub mod policy;
 pub mod position;
+pub mod quality;
 pub mod request;
+pub mod risk;
 pub mod text;

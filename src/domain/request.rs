@@ -254,11 +254,24 @@ pub struct ProposalSet {
     pub valid_until: Option<Timestamp>,
     pub reference_price: Option<Decimal>,
     pub order_type: OrderType,
+    /// Never on the wire; given only in cases judged by hand, like the next two.
+    pub limit_price: Option<Decimal>,
+    pub stop_price: Option<Decimal>,
+    pub time_in_force: TimeInForce,
     pub quality: Option<QualityInput>,
     /// Required on the wire; absent only in cases judged by hand.
     pub idempotency_key: Option<IdempotencyKey>,
     pub meta: BTreeMap<String, String>,
     pub proposals: Vec<Proposal>,
+}
+
+/// What a proposal set cannot say on the wire and a case judged by hand can.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[allow(missing_docs)]
+pub struct OrderTerms {
+    pub limit_price: Option<Decimal>,
+    pub stop_price: Option<Decimal>,
+    pub time_in_force: TimeInForce,
 }
 
 /// Most proposals in one set.
@@ -373,6 +386,11 @@ impl OrderDraft {
 impl ProposalSetDraft {
     /// Checks the shape: 1..=64 proposals, prices above 0. Single proposals are not refused here.
     pub fn check(&self) -> Result<ProposalSet, InvalidShape> {
+        self.check_with(OrderTerms::default())
+    }
+
+    /// The same with terms that the wire does not have.
+    pub fn check_with(&self, terms: OrderTerms) -> Result<ProposalSet, InvalidShape> {
         let trace_id = TraceId::new(&self.trace_id)?;
         let account = Account::new(&self.account)?;
         let symbol = Symbol::new(&self.symbol)?;
@@ -380,8 +398,8 @@ impl ProposalSetDraft {
             return Err(InvalidShape::new("proposals", format!("1 to {PROPOSALS_MAX} of them")));
         }
         let t = self.order_type;
-        typed_price("limit_price", None, t.uses_limit_price(), t)?;
-        typed_price("stop_price", None, t.uses_stop_price(), t)?;
+        typed_price("limit_price", terms.limit_price, t.uses_limit_price(), t)?;
+        typed_price("stop_price", terms.stop_price, t.uses_stop_price(), t)?;
         price("reference_price", self.reference_price)?;
         Ok(ProposalSet {
             trace_id,
@@ -393,6 +411,9 @@ impl ProposalSetDraft {
             valid_until: self.valid_until,
             reference_price: self.reference_price,
             order_type: t,
+            limit_price: terms.limit_price,
+            stop_price: terms.stop_price,
+            time_in_force: terms.time_in_force,
             quality: self.quality,
             idempotency_key: optional(&self.idempotency_key, IdempotencyKey::new)?,
             meta: self.meta.clone(),
@@ -452,25 +473,25 @@ impl Intake {
             Intake::Proposals(p) => p.order_type,
         }
     }
-    /// The time in force; proposal sets are GTC.
+    /// The time in force; proposal sets on the wire are GTC.
     pub fn time_in_force(&self) -> TimeInForce {
         match self {
             Intake::Order(r) => r.time_in_force,
-            Intake::Proposals(_) => TimeInForce::Gtc,
+            Intake::Proposals(p) => p.time_in_force,
         }
     }
     /// The limit price, if the type has one.
     pub fn limit_price(&self) -> Option<Decimal> {
         match self {
             Intake::Order(r) => r.limit_price,
-            Intake::Proposals(_) => None,
+            Intake::Proposals(p) => p.limit_price,
         }
     }
     /// The stop price, if the type has one.
     pub fn stop_price(&self) -> Option<Decimal> {
         match self {
             Intake::Order(r) => r.stop_price,
-            Intake::Proposals(_) => None,
+            Intake::Proposals(p) => p.stop_price,
         }
     }
 }

@@ -168,6 +168,9 @@ fn cohort(node: &Node, champion: &Profile, found: &mut Violations) -> Option<Coh
             found.add(node.place, &below("cohort", key), "is needed in a cohort");
         }
     }
+    if percent.is_some_and(|p| p.normalize().scale() > 4) {
+        found.add(node.place, "cohort.percent", "has at most 4 decimals");
+    }
     section.end(found);
     Some(Cohort { percent: percent?, salt: salt?, version, challenger: challenger? })
 }
