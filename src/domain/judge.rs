@@ -226,6 +226,7 @@ impl Late {
             details: json!({"reason": self.code}),
         });
         draft.reasons = vec![reason];
+        draft.qty = Decimal::ZERO;
         Judgement { action: Action::Reject, ..draft.judgement() }
     }
 }
