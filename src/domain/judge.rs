@@ -2,6 +2,9 @@
 //! Never reads a clock, a file or a database: the same input gives the same output, byte for byte.
 //! Invariant: the quantity never grows; whatever cannot be judged is FLAT with `risk.gate_error`.
 
+#[cfg(test)]
+mod laws;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
