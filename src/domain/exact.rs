@@ -206,9 +206,9 @@ mod tests {
         let tiny = exact("0.0000000000000000000000000001");
         let tiny = tiny.times_up(tiny).unwrap();
         let huge = exact("79228162514264337593543950335");
-        assert!(tiny < huge && huge > tiny);
+        assert_eq!((tiny.cmp(&huge), huge.cmp(&tiny)), (Ordering::Less, Ordering::Greater));
         let minus = Exact { mantissa: -huge.mantissa, ..huge };
-        assert!(minus < tiny && tiny > minus);
+        assert_eq!((minus.cmp(&tiny), tiny.cmp(&minus)), (Ordering::Less, Ordering::Greater));
     }
 
     proptest! {

@@ -2,23 +2,25 @@
 //! Never reads a clock, a file or a database: the same input gives the same output, byte for byte.
 //! Invariant: the quantity never grows; whatever cannot be judged is FLAT with `risk.gate_error`.
 
+mod late;
 #[cfg(test)]
 mod laws;
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::late::Late;
 use super::decision::{self, Arm};
 use super::event::{
     Action, Candidate, PolicyDigests, Quality, QualityVerdict, Quote, Severity, Step,
 };
 use super::money::{Overflow, plain};
 use super::policy::Policies;
-use super::request::{Intake, OrderType, Side, TimeInForce};
+use super::request::{Intake, Side};
 use super::text::StrategyName;
 use super::{quality, risk};
 
@@ -165,17 +167,10 @@ pub struct Judgement {
     pub policies: PolicyDigests,
 }
 
-/// What a market order, IOC or FOK may be old when it is decided.
-const MAX_AGE_NOW: SignedDuration = SignedDuration::from_mins(5);
-/// What any other order may be old.
-const MAX_AGE_REST: SignedDuration = SignedDuration::from_hours(24);
-/// How far ahead of us a producer's clock may be.
-const MAX_AHEAD: SignedDuration = SignedDuration::from_secs(5);
-
 /// Judges one request at `now` (the decision's decided_at).
 pub fn judge(intake: &Intake, facts: &Facts, policies: &Policies, now: Timestamp) -> Judgement {
-    if let Some(late) = refuse_late(intake, now) {
-        return late.judgement(intake, facts, policies);
+    if let Some(late) = late::refuse_late(intake, now) {
+        return reject(late, intake, facts, policies);
     }
     let mut draft = Draft::new(intake, facts, policies);
     // Nothing passes because something broke (C-RISK-7): what was found so far stays, the quantity is 0.
@@ -185,53 +180,19 @@ pub fn judge(intake: &Intake, facts: &Facts, policies: &Policies, now: Timestamp
     draft.judgement()
 }
 
-/// A request that comes too late, or too early (C-KEY-5).
-struct Late {
-    code: &'static str,
-    why: String,
-}
-
-fn refuse_late(intake: &Intake, now: Timestamp) -> Option<Late> {
-    let age = now.duration_since(*intake.requested_at());
-    let is_urgent = intake.order_type() == OrderType::Market
-        || matches!(intake.time_in_force(), TimeInForce::Ioc | TimeInForce::Fok);
-    let most = if is_urgent { MAX_AGE_NOW } else { MAX_AGE_REST };
-    if -age > MAX_AHEAD {
-        let why = format!("requested_at is {} s ahead, more than 5 s", seconds(-age));
-        return Some(Late { code: "from_the_future", why });
-    }
-    if age > most {
-        let why = format!("requested {} s ago, more than {} s", seconds(age), most.as_secs());
-        return Some(Late { code: "expired", why });
-    }
-    match intake.valid_until() {
-        Some(until) if now > *until => {
-            Some(Late { code: "expired", why: format!("valid until {until}, decided at {now}") })
-        }
-        _ => None,
-    }
-}
-
-/// Seconds with as many decimals as it has.
-fn seconds(age: SignedDuration) -> String {
-    let nanos = Decimal::try_from_i128_with_scale(age.as_nanos(), 9);
-    nanos.map_or_else(|_| age.as_secs().to_string(), plain)
-}
-
-impl Late {
-    fn judgement(self, intake: &Intake, facts: &Facts, policies: &Policies) -> Judgement {
-        let reason = format!("{}: {}", self.code, self.why);
-        let mut draft = Draft::new(intake, facts, policies);
-        draft.trail.fired.push(Fired {
-            policy_name: "do.expired".into(),
-            severity: Severity::Low,
-            reason: reason.clone(),
-            details: json!({"reason": self.code}),
-        });
-        draft.reasons = vec![reason];
-        draft.qty = Decimal::ZERO;
-        Judgement { action: Action::Reject, ..draft.judgement() }
-    }
+/// Too late or too early: nothing is judged, one alert tells it, the memory stays.
+fn reject(late: Late, intake: &Intake, facts: &Facts, policies: &Policies) -> Judgement {
+    let reason = format!("{}: {}", late.code, late.why);
+    let mut draft = Draft::new(intake, facts, policies);
+    draft.trail.fired.push(Fired {
+        policy_name: "do.expired".into(),
+        severity: Severity::Low,
+        reason: reason.clone(),
+        details: json!({"reason": late.code}),
+    });
+    draft.reasons = vec![reason];
+    draft.qty = Decimal::ZERO;
+    Judgement { action: Action::Reject, ..draft.judgement() }
 }
 
 /// A judgement while it is being made.

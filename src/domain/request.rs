@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::money::{QTY_DECIMALS, fits_wire, has_at_most};
+use super::money::{self, QTY_DECIMALS, fits_wire, has_at_most};
 use super::text::{Account, IdempotencyKey, StrategyName, Symbol, Timeframe, TraceId};
 
 /// What a producer asks for. FLAT asks for nothing and closes nothing.
@@ -117,12 +117,21 @@ pub struct OrderDraft {
     pub symbol: String,
     pub side: Side,
     /// Units, at most 6 decimals; 0 for FLAT.
+    #[serde(deserialize_with = "money::deserialize")]
     pub qty: Decimal,
     #[serde(default)]
     pub order_type: OrderType,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "money::deserialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub limit_price: Option<Decimal>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "money::deserialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub stop_price: Option<Decimal>,
     #[serde(default)]
     pub time_in_force: TimeInForce,
@@ -131,11 +140,23 @@ pub struct OrderDraft {
     pub valid_until: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "money::deserialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub reference_price: Option<Decimal>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "money::deserialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub stop_loss: Option<Decimal>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "money::deserialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub take_profit: Option<Decimal>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
@@ -198,13 +219,18 @@ pub struct Proposal {
     pub strategy: String,
     pub intent: Intent,
     /// Units.
+    #[serde(deserialize_with = "money::deserialize")]
     pub qty_raw: Decimal,
     /// 0..=1.
     pub confidence: f64,
     /// 0..=1, higher is riskier.
     #[serde(default = "default_risk_score")]
     pub risk_score: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "money::deserialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub price_hint: Option<Decimal>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
@@ -228,7 +254,11 @@ pub struct ProposalSetDraft {
     pub requested_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_until: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "money::deserialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub reference_price: Option<Decimal>,
     #[serde(default)]
     pub order_type: OrderType,

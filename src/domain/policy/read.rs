@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 
 use super::tree::{Key, Node, Value};
 use super::violation::Violations;
+use crate::domain::money;
 
 /// One section of a file: its entries are taken one by one, and what is left over is unknown.
 pub(super) struct Section<'n> {
@@ -218,33 +219,10 @@ pub(super) fn decimal(
     bounds: Bounds,
     found: &mut Violations,
 ) -> Option<Decimal> {
-    let number = scalar(node).and_then(exact);
+    let number = scalar(node).and_then(money::read);
     let good = number.filter(|n| *n >= bounds.least && bounds.most.is_none_or(|most| *n <= most));
     if good.is_none() {
         found.add(node.place, path, format!("must be {}, found {}", bounds.text(), shown(node)));
     }
     good
-}
-
-/// The number a text spells, exactly, or none: digits, one point, one sign; an exponent as JSON has it.
-fn exact(text: &str) -> Option<Decimal> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+'));
-    let number = if plain {
-        Decimal::from_str_exact(text).ok()?
-    } else {
-        let (digits, exponent) = text.split_once(['e', 'E'])?;
-        let digits = exact(digits)?;
-        let exponent: i32 = exponent.parse().ok().filter(|e: &i32| e.unsigned_abs() <= 28)?;
-        let mut scaled = digits.normalize();
-        match scaled.scale() as i32 - exponent {
-            scale @ 0..=28 => scaled.set_scale(scale as u32).ok()?,
-            negative if negative < 0 => {
-                let power = Decimal::from_i128_with_scale(10_i128.pow(negative.unsigned_abs()), 0);
-                scaled = scaled.checked_mul(power)?;
-            }
-            _ => return None,
-        }
-        scaled
-    };
-    Some(number.normalize())
 }

@@ -57,10 +57,8 @@ pub(super) fn read(text: &str, found: &mut Violations) -> Option<Node> {
         return None;
     }
     let mut reader = Reader { events: Parser::new_from_str(text), found };
-    match reader.document() {
-        Ok(node) => node,
-        Err(Stop) => None,
-    }
+    // Where the text cannot be read further, the violation is recorded.
+    reader.document().unwrap_or_default()
 }
 
 /// The text cannot be read further; the violation is recorded.

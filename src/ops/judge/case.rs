@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::slices;
 use crate::domain::judge::{Facts, Judgement, judge};
+use crate::domain::money;
 use crate::domain::policy::{Policies, Source, Sources};
 use crate::domain::request::{Intake, InvalidShape, OrderDraft, OrderTerms, ProposalSetDraft};
 use crate::runtime::policies;
@@ -215,8 +216,8 @@ fn unreadable(what: &str, text: &str, needed: &[&str], error: serde_json::Error)
 
 fn decimal(value: &Value) -> Option<Decimal> {
     match value {
-        Value::String(text) => Decimal::from_str_exact(text).ok(),
-        Value::Number(number) => Decimal::from_str_exact(&number.to_string()).ok(),
+        Value::String(text) => money::read(text),
+        Value::Number(number) => money::read(&number.to_string()),
         _ => None,
     }
 }

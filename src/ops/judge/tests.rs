@@ -79,7 +79,18 @@ fn a_line_that_is_no_case_is_told_in_its_place_under_its_name() {
 
 #[test]
 fn f07_a_quantity_that_is_no_decimal_is_a_refused_shape() {
-    for qty in ["\"NaN\"", "\"1e400\"", "\"\"", "null", "{}", "1e40", "\"-0.5\"", "0"] {
+    for qty in [
+        "\"NaN\"",
+        "\"1e400\"",
+        "\"\"",
+        "null",
+        "{}",
+        "1e40",
+        "\"1_0\"",
+        "\"1.00000000000000000000000000001\"",
+        "\"-0.5\"",
+        "0",
+    ] {
         assert_eq!(told(&case(&request(qty)))["error"], "invalid_qty", "{qty}");
     }
     assert_eq!(told(&case(&request("\"5\"")))["decided_qty"], "5");
