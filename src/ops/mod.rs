@@ -195,9 +195,10 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
 fn exit_of(error: &anyhow::Error) -> Exit {
     use crate::kafka::registry::RegistryError;
     use crate::pg::{PoolError, migrate::MigrateError};
+    use crate::runtime::policies::PolicyError;
     use crate::runtime::secrets::BadSecrets;
     let is = |found: &(dyn std::error::Error + 'static)| {
-        if found.is::<BadConfig>() || found.is::<BadSecrets>() {
+        if found.is::<BadConfig>() || found.is::<BadSecrets>() || found.is::<PolicyError>() {
             Some(Exit::BadConfig)
         } else if let Some(e) = found.downcast_ref::<MigrateError>() {
             match e {

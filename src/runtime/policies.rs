@@ -20,7 +20,7 @@ pub enum PolicyError {
         source: std::io::Error,
     },
     /// A file says what is not allowed.
-    #[error("{0}")]
+    #[error(transparent)]
     Bad(#[from] BadPolicy),
 }
 

@@ -1,3 +1,4 @@
 mod dispatch;
 mod embedded;
+mod judge;
 mod paper;

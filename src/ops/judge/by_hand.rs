@@ -66,6 +66,10 @@ pub fn run(args: &ByHand) -> anyhow::Result<Exit> {
     if let Some(trace) = &args.trace_id {
         request.insert("trace_id".into(), json!(trace));
     }
+    // What `noctus submit` fills in is filled in here too.
+    let now = args.now.unwrap_or_else(clock::now);
+    request.entry("trace_id").or_insert_with(|| json!("by-hand"));
+    request.entry("requested_at").or_insert_with(|| json!(now));
     let facts = args.facts.as_deref().map(read::<Facts>).transpose()?.unwrap_or_default();
     let policies = policies::load(&PolicyFiles {
         quality: args.quality.clone(),
@@ -81,7 +85,6 @@ pub fn run(args: &ByHand) -> anyhow::Result<Exit> {
         }
         Err(Outcome::Judged { .. }) => unreachable!("an order that is not read is not judged"),
     };
-    let now = args.now.unwrap_or_else(clock::now);
     let judgement = judge(&intake, &facts, &policies, now);
     let order = allowed(request, &judgement);
     if args.json {

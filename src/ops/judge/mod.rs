@@ -16,10 +16,11 @@ use super::{Exit, Global};
 use case::{Cases, Outcome};
 
 const HELP: &str = "\
-A case is one JSON object a line: name, now, request or proposal_set, facts, policies (any of quality, profiles,
-risk, instruments; an absent one is the plan's) and expect. One result a line comes out, in order, with the name kept.
-A request of a refused shape is a result: {\"name\", \"error\": \"invalid_qty\"}. A line that is no case gives
-{\"name\", \"error\"} in its place and exit code 1.
+A case is one JSON object a line: name, now, request or proposal_set, facts, policies (any of
+quality, profiles, risk, instruments; an absent one is the plan's) and expect. One result a line
+comes out, in order, with the name kept. A request of a refused shape is a result:
+{\"name\", \"error\": \"invalid_qty\"}. A line that is no case gives {\"name\", \"error\"} in its
+place, and exit code 1. docs/policies.md tells the format.
 
 Examples:
   noctus judge tests/vectors/judge.jsonl --check
