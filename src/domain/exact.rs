@@ -89,6 +89,17 @@ impl Exact {
         Ok(Self { mantissa: a.checked_add(b).ok_or(Overflow)?, scale })
     }
 
+    /// The sum of two numbers that are not negative; digits beyond 38 are dropped downwards.
+    pub fn plus_down(mut self, mut other: Exact) -> Result<Exact, Overflow> {
+        loop {
+            if let Ok(sum) = self.plus(other) {
+                return Ok(sum);
+            }
+            let longer = if self.scale >= other.scale { &mut self } else { &mut other };
+            *longer = longer.without_last_digit(Dropped::Down).ok_or(Overflow)?;
+        }
+    }
+
     /// The difference.
     pub fn minus(self, other: Exact) -> Result<Exact, Overflow> {
         self.plus(Exact { mantissa: -other.mantissa, ..other })
@@ -199,6 +210,18 @@ mod tests {
             }
             assert_eq!(got.unwrap(), quotient.parse().unwrap(), "{dividend} / {unit}");
         }
+    }
+
+    #[test]
+    fn a_sum_drops_what_is_too_fine_and_refuses_what_is_too_large() {
+        let fine = exact("0.0000000000000000000000000001");
+        let finer = fine.times_up(exact("0.0000001")).unwrap();
+        let large = exact("79228162514264337593543950335");
+        let (a, b) = (finer.plus_down(large).unwrap(), large.plus_down(finer).unwrap());
+        assert_eq!((a, b.cut(9)), (b, Ok(Decimal::MAX)));
+        assert_eq!(fine.plus(large), Err(Overflow));
+        let most = Exact { mantissa: i128::MAX, scale: 0 };
+        assert_eq!(most.plus_down(Exact::ONE), Err(Overflow));
     }
 
     #[test]

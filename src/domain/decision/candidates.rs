@@ -143,7 +143,7 @@ fn terms<'p>(
         confidence,
         confidence_term,
         risk_term,
-        score: confidence_term.plus(risk_term)?,
+        score: confidence_term.plus_down(risk_term)?,
         halt: counted.halt,
         strategy: counted.strategy,
     })

@@ -90,7 +90,7 @@ fn weighted_sum(scored: &[Scored]) -> Result<(Side, Exact), Overflow> {
         let part = candidate.weight.times_down(candidate.confidence)?;
         let part = part.times_down(candidate.proposal.qty_raw.into())?;
         let sum = if candidate.side() == Side::Buy { &mut buy } else { &mut sell };
-        *sum = sum.plus(part)?;
+        *sum = sum.plus_down(part)?;
     }
     Ok(match buy.cmp(&sell) {
         std::cmp::Ordering::Greater => (Side::Buy, buy),

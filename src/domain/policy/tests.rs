@@ -138,6 +138,9 @@ fn f43_a_violation_is_shown_under_its_line_with_a_caret() {
 #[test]
 fn f43_what_two_readers_may_read_differently_is_refused() {
     for text in [
+        "",
+        "# nothing\n",
+        "---\n",
         "default: &a {}\noverrides: *a",
         "default: !!map {}",
         "--- \ndefault: {}\n---\ndefault: {}",
@@ -166,8 +169,8 @@ fn f43_what_two_readers_may_read_differently_is_refused() {
 }
 
 #[test]
-fn an_empty_risk_file_limits_nothing_and_null_switches_off() {
-    let off = good("");
+fn what_a_risk_file_does_not_say_is_off_and_null_switches_off() {
+    let off = good("{}");
     assert_eq!(off, good("default:\noverrides: {}"));
     assert_eq!(off.limits.max_position_notional, None);
     assert_eq!(off.limits.shrink_after_losses_pct, dec("50"));

@@ -57,8 +57,15 @@ pub(super) fn read(text: &str, found: &mut Violations) -> Option<Node> {
         return None;
     }
     let mut reader = Reader { events: Parser::new_from_str(text), found };
-    // Where the text cannot be read further, the violation is recorded.
-    reader.document().unwrap_or_default()
+    match reader.document() {
+        Ok(Some(node)) if node.value != Value::Null => Some(node),
+        // A file that was cut short must not read as one that limits nothing (F43).
+        Ok(_) => {
+            found.add(Place::START, "", "nothing is written here; write {} if that is meant");
+            None
+        }
+        Err(Stop) => None,
+    }
 }
 
 /// The text cannot be read further; the violation is recorded.
