@@ -1,4 +1,5 @@
 //! ADAPTER: the only rdkafka, and the schema registry's client.
 //! Never decides anything about an order.
 
+pub mod client;
 pub mod registry;
