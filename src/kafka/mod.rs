@@ -1,5 +1,7 @@
 //! ADAPTER: the only rdkafka, and the schema registry's client.
 //! Never decides anything about an order.
 
+pub mod admin;
 pub mod client;
 pub mod registry;
+mod topic_ids;
