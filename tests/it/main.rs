@@ -2,3 +2,5 @@ mod dispatch;
 mod embedded;
 mod judge;
 mod paper;
+mod stack;
+mod topics;
