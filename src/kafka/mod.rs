@@ -5,3 +5,5 @@ pub mod admin;
 pub mod client;
 pub mod registry;
 mod topic_ids;
+
+pub use rdkafka::error::KafkaError;

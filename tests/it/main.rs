@@ -1,6 +1,10 @@
+mod border;
 mod dispatch;
+mod docker;
+mod documents;
 mod embedded;
 mod judge;
 mod paper;
+mod source;
 mod stack;
 mod topics;
