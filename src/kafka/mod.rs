@@ -3,6 +3,10 @@
 
 pub mod admin;
 pub mod client;
+pub mod input;
+pub mod latest;
+pub mod producer;
+pub mod record;
 pub mod registry;
 mod topic_ids;
 
