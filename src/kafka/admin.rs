@@ -68,6 +68,17 @@ pub enum AdminError {
     BrokenOff(#[from] tokio::task::JoinError),
 }
 
+impl AdminError {
+    /// Whether the brokers answer, and do not let us.
+    pub fn no_rights(&self) -> bool {
+        use RDKafkaErrorCode::{ClusterAuthorizationFailed, TopicAuthorizationFailed};
+        let (AdminError::Refused { code, .. } | AdminError::Failed { code, .. }) = self else {
+            return false;
+        };
+        matches!(code, ClusterAuthorizationFailed | TopicAuthorizationFailed)
+    }
+}
+
 /// How a topic is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {

@@ -9,3 +9,5 @@ pub mod producer;
 pub mod record;
 pub mod registry;
 mod topic_ids;
+
+pub use rdkafka::error::KafkaError;

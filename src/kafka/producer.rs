@@ -15,6 +15,10 @@ use crate::runtime::config::Config;
 /// Pause when librdkafka's queue is full.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
+/// Largest record that is produced, bytes. librdkafka's own limit is below what an input takes, and a dead letter
+/// is an input and more; batches stay within batch.size (1 000 000), which every topic takes.
+pub const RECORD_MAX_BYTES: u32 = 2_097_152;
+
 /// One record to produce; `topic` is the actual name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -47,6 +51,7 @@ impl Producer {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("linger.ms", "1")
+            .set("message.max.bytes", RECORD_MAX_BYTES.to_string())
             .set("queue.buffering.max.messages", "200000")
             .set("queue.buffering.max.kbytes", "131072")
             .set("message.timeout.ms", config.kafka.delivery_timeout_ms.to_string());
@@ -59,13 +64,12 @@ impl Producer {
         for record in records {
             acknowledged.push(self.enqueue(record).await?);
         }
-        let delivered = try_join_all(acknowledged.into_iter().map(async |answer| {
-            match answer.await {
+        let delivered =
+            try_join_all(acknowledged.into_iter().map(async |answer| match answer.await {
                 Ok(Ok(d)) => Ok(Delivered { partition: d.partition, offset: d.offset }),
                 Ok(Err((error, _))) => Err(error),
                 Err(_) => Err(KafkaError::Canceled),
-            }
-        }));
+            }));
         delivered.await
     }
 

@@ -193,6 +193,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
 
 /// The exit code that fits an error: configuration, a service away, or a bug.
 fn exit_of(error: &anyhow::Error) -> Exit {
+    use crate::kafka::KafkaError;
     use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
     use crate::pg::{PoolError, migrate::MigrateError};
@@ -210,17 +211,11 @@ fn exit_of(error: &anyhow::Error) -> Exit {
                 MigrateError::Mismatch { .. } => Some(Exit::BadConfig),
                 _ => Some(Exit::Unavailable),
             }
-        } else if let Some(AdminError::Refused { code, .. }) = found.downcast_ref() {
-            use rdkafka::error::RDKafkaErrorCode::{
-                ClusterAuthorizationFailed, TopicAuthorizationFailed,
-            };
-            match code {
-                ClusterAuthorizationFailed | TopicAuthorizationFailed => Some(Exit::NoRights),
-                _ => Some(Exit::Unavailable),
-            }
+        } else if found.downcast_ref::<AdminError>().is_some_and(AdminError::no_rights) {
+            Some(Exit::NoRights)
         } else if found.is::<RegistryError>()
             || found.is::<AdminError>()
-            || found.is::<rdkafka::error::KafkaError>()
+            || found.is::<KafkaError>()
             || found.is::<PoolError>()
             || found.is::<std::io::Error>()
         {

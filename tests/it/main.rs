@@ -1,7 +1,11 @@
+mod border;
 mod dispatch;
+mod docker;
+mod documents;
 mod embedded;
 mod judge;
 mod line;
 mod paper;
+mod source;
 mod stack;
 mod topics;

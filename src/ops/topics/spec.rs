@@ -196,6 +196,7 @@ impl Topic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::producer::RECORD_MAX_BYTES;
     use crate::kafka::registry::subject_of;
     use crate::runtime::config::Config;
     use crate::wire::Subject;
@@ -233,6 +234,11 @@ mod tests {
             assert!(size(input) >= Some(value_max_bytes + 16_384), "{input}");
             assert!(size("dead-letters") >= size(input).map(|s| s + 65_536), "{input}");
         }
+        assert_eq!(
+            size("dead-letters"),
+            Some(RECORD_MAX_BYTES as usize),
+            "what is produced is taken"
+        );
     }
 
     #[test]
