@@ -164,7 +164,8 @@ impl Bench {
             schema_version: Some("1.1".into()),
             ..draft
         })?;
-        let signer = super::submit::signer(&self.ctx.secrets, None, clock::now())?;
+        let secrets = self.ctx.secrets.load();
+        let signer = super::submit::signer(&secrets, None, clock::now())?;
         let under = record_key(&Account::new("main")?, symbol).into_bytes();
         let record =
             super::submit::record(&self.ctx.config, self.schema_id, signer, under, &body);
