@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::money;
 use super::request::{Intent, OrderType, Side, TimeInForce};
 use super::text::{Account, IdempotencyKey, Symbol, TraceId};
 
@@ -202,8 +203,10 @@ pub struct Candidate {
 #[serde(deny_unknown_fields)]
 pub struct Quote {
     /// What a seller gets.
+    #[serde(deserialize_with = "money::deserialize")]
     pub bid: Decimal,
     /// What a buyer pays.
+    #[serde(deserialize_with = "money::deserialize")]
     pub ask: Decimal,
     /// When the market said so.
     pub at: Timestamp,

@@ -175,6 +175,11 @@ impl PartialOrd for Exact {
 
 impl Ord for Exact {
     fn cmp(&self, other: &Self) -> Ordering {
+        let signs = self.mantissa.signum().cmp(&other.mantissa.signum());
+        // 0 has no size that could be scaled up.
+        if signs != Ordering::Equal || self.mantissa == 0 {
+            return signs;
+        }
         match self.aligned(*other) {
             Some((a, b, _)) => a.cmp(&b),
             // What does not fit when it is scaled up is further from 0 than what does.
@@ -232,6 +237,16 @@ mod tests {
         assert_eq!((tiny.cmp(&huge), huge.cmp(&tiny)), (Ordering::Less, Ordering::Greater));
         let minus = Exact { mantissa: -huge.mantissa, ..huge };
         assert_eq!((minus.cmp(&tiny), tiny.cmp(&minus)), (Ordering::Less, Ordering::Greater));
+        let tinier = Exact { mantissa: -1, scale: 56 };
+        assert_eq!(
+            (tiny.cmp(&Exact::ZERO), Exact::ZERO.cmp(&tiny)),
+            (Ordering::Greater, Ordering::Less)
+        );
+        assert_eq!(
+            (tinier.cmp(&Exact::ZERO), Exact::ZERO.cmp(&tinier)),
+            (Ordering::Less, Ordering::Greater)
+        );
+        assert_eq!(Exact { mantissa: 0, scale: 56 }, Exact::ZERO);
     }
 
     proptest! {

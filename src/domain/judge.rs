@@ -19,7 +19,7 @@ use super::decision::{self, Arm};
 use super::event::{
     Action, Candidate, PolicyDigests, Quality, QualityVerdict, Quote, Severity, Step,
 };
-use super::money::{Overflow, fits_wire, plain};
+use super::money::{self, Overflow, fits_wire, plain};
 use super::policy::Policies;
 use super::request::{Intake, Side};
 use super::text::StrategyName;
@@ -69,16 +69,21 @@ pub enum Halt {
 #[serde(default, deny_unknown_fields)]
 pub struct Facts {
     /// Net position: long > 0, short < 0.
+    #[serde(deserialize_with = "money::deserialize")]
     pub position: Decimal,
     /// Unfilled quantity of live buys (unknown outcomes count).
+    #[serde(deserialize_with = "money::deserialize")]
     pub working_buy: Decimal,
     /// Unfilled quantity of live sells.
+    #[serde(deserialize_with = "money::deserialize")]
     pub working_sell: Decimal,
     /// Losing reductions in a row.
     pub consecutive_losses: u32,
     /// Realised profit (loss < 0) of the UTC day of the account.
+    #[serde(deserialize_with = "money::deserialize")]
     pub daily_pnl: Decimal,
     /// Opening notional this trace has taken so far.
+    #[serde(deserialize_with = "money::deserialize")]
     pub trace_notional: Decimal,
     /// Orders of the (account, symbol) decided with a quantity in the last 60 s.
     pub orders_last_minute: u32,
@@ -87,10 +92,11 @@ pub struct Facts {
     /// The newest quote, usable or not.
     pub quote: Option<Quote>,
     /// Quote currency to account currency; none = unknown.
+    #[serde(deserialize_with = "money::deserialize_option")]
     pub rate: Option<Decimal>,
     /// The strictest halt in force.
     pub halt: Option<Halt>,
-    /// Halts of single strategies; only a proposal set's candidates are held against it.
+    /// Halts of single strategies: held against a proposal set's candidates, and a direct request's own.
     pub strategy_halts: BTreeMap<StrategyName, Halt>,
     /// Which arm opened the oldest lot of the position that is still open.
     pub oldest_lot_arm: Option<Arm>,
@@ -224,6 +230,8 @@ impl<'a> Draft<'a> {
             Intake::Order(r) => (r.side, r.qty.normalize(), r.strategy.clone()),
             Intake::Proposals(_) => (Side::Flat, Decimal::ZERO, None),
         };
+        // The halt of a direct request's own strategy; a set's are held against its candidates.
+        let own_halt = strategy.as_ref().and_then(|s| facts.strategy_halts.get(s)).copied();
         Self {
             intake,
             facts,
@@ -236,7 +244,7 @@ impl<'a> Draft<'a> {
             quote: None,
             quality: None,
             next: facts.quality_state,
-            halt: facts.halt,
+            halt: facts.halt.max(own_halt),
             score: None,
             strategy,
             top: Vec::new(),

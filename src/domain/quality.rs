@@ -65,7 +65,8 @@ pub fn assess(
     if verdict == QualityVerdict::Flat && memory != QualityMemory::default() {
         let fresh = assess(input, QualityMemory::default(), limits)?.quality.verdict;
         if fresh != QualityVerdict::Flat {
-            fired.push(held(memory, input));
+            let lag_held = lag.as_ref().is_some_and(|j| j.held && j.state == LagMemory::Flat);
+            fired.push(held(memory, lag_held, input));
         }
     }
     let reason = reason(
@@ -82,18 +83,32 @@ pub fn assess(
 /// A double as its shortest decimal; none if it is NaN, infinite or negative. What is finer than 28
 /// decimals is raised to them and what is larger than 28 digits is the largest: neither limit is near.
 pub fn shortest(number: f64) -> Option<Decimal> {
+    shortest_cut(number).map(|(kept, is_cut)| match is_cut {
+        true => kept.saturating_add(Decimal::from_i128_with_scale(1, 28)),
+        false => kept,
+    })
+}
+
+/// The same, but cut to 28 decimals: for what speaks for an order, like a confidence.
+pub fn shortest_down(number: f64) -> Option<Decimal> {
+    shortest_cut(number).map(|(kept, _)| kept)
+}
+
+/// A double's shortest decimal, and whether digits beyond the 28th decimal were cut from it.
+fn shortest_cut(number: f64) -> Option<(Decimal, bool)> {
     if !number.is_finite() || number < 0.0 {
         return None;
     }
     let text = number.abs().to_string();
-    Some(Decimal::from_str_exact(&text).unwrap_or_else(|_| match number {
-        n if n >= 1e27 => Decimal::MAX,
-        _ => {
-            let kept: String = text.chars().take("0.".len() + 28).collect();
-            let last = Decimal::from_i128_with_scale(1, 28);
-            Decimal::from_str_exact(&kept).map_or(Decimal::MAX, |d| d.saturating_add(last))
-        }
-    }))
+    if let Ok(exact) = Decimal::from_str_exact(&text) {
+        return Some((exact, false));
+    }
+    // What does not fit is below 1 and too fine, or too large; a double has 17 digits at most.
+    let kept = text.get(.."0.".len() + 28).and_then(|kept| Decimal::from_str_exact(kept).ok());
+    Some(match kept {
+        Some(kept) if number < 1.0 => (kept, true),
+        _ => (Decimal::MAX, false),
+    })
 }
 
 fn judge_lag(
@@ -182,9 +197,8 @@ fn alerts(
     fired
 }
 
-fn held(memory: QualityMemory, input: Option<&QualityInput>) -> Fired {
-    let lag = memory.lag == LagMemory::Flat;
-    let what = if lag { "data_lag_min" } else { "missing_ratio" };
+fn held(memory: QualityMemory, lag_held: bool, input: Option<&QualityInput>) -> Fired {
+    let what = if lag_held { "data_lag_min" } else { "missing_ratio" };
     let reason = format!("FLAT is held by memory: {what} has not come far enough below its limit");
     let details = json!({"memory": memory,
         "data_lag_min": input.and_then(|i| i.data_lag_min),

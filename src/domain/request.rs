@@ -211,7 +211,8 @@ fn default_risk_score() -> f64 {
     0.5
 }
 
-/// One strategy's proposal. A bad one is dropped with a reason by the decision engine, not refused by shape.
+/// One strategy's proposal. But for its price hint, a bad one is dropped with a reason by the decision
+/// engine, not refused by shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -414,7 +415,7 @@ impl OrderDraft {
 }
 
 impl ProposalSetDraft {
-    /// Checks the shape: 1..=64 proposals, prices above 0. Single proposals are not refused here.
+    /// Checks the shape: 1..=64 proposals, every price above 0. All else in a proposal is the engine's.
     pub fn check(&self) -> Result<ProposalSet, InvalidShape> {
         self.check_with(OrderTerms::default())
     }
@@ -431,6 +432,9 @@ impl ProposalSetDraft {
         typed_price("limit_price", terms.limit_price, t.uses_limit_price(), t)?;
         typed_price("stop_price", terms.stop_price, t.uses_stop_price(), t)?;
         price("reference_price", self.reference_price)?;
+        for proposal in &self.proposals {
+            price("price_hint", proposal.price_hint)?;
+        }
         Ok(ProposalSet {
             trace_id,
             account,
@@ -525,3 +529,6 @@ impl Intake {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,13 @@ The signature is HMAC-SHA256 over noctus-json-v1 and the order as RFC 8785 canon
 
 /// Runs the command: prints one line per order.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
-    let (entries, violations) = order_file::read(&args.file);
+    let (entries, mut violations) = order_file::read(&args.file);
+    for entry in &entries {
+        if let Some(number) = signature::inexact_number(&entry.json) {
+            let why = format!("{number} cannot be signed exactly: write it as a text");
+            violations.push(order_file::Violation { place: entry.place.clone(), why });
+        }
+    }
     if !violations.is_empty() {
         violations.iter().for_each(|violation| eprintln!("{violation}"));
         return Ok(Exit::Findings);

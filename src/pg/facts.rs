@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use deadpool_postgres::Transaction;
 use futures::try_join;
 use rust_decimal::Decimal;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{Error, Row};
 
 use super::PgTime;
@@ -90,6 +90,8 @@ const QUALITY: &str = "SELECT q.account, q.symbol, q.timeframe, q.lag, q.missing
 // Later than the locks, so that whoever held them is seen: a key known by now is a replay or a conflict.
 const KNOWN: &str = "SELECT idempotency_key, digest FROM outbox_orders WHERE idempotency_key = ANY($1)";
 
+type Param<'a> = &'a (dyn ToSql + Sync);
+
 /// Makes the fact rows that are missing, locks all, and reads them. The statements are sent together and
 /// run one after another.
 pub async fn lock(tx: &Transaction<'_>, wanted: &Wanted) -> Result<Facts, Error> {
@@ -98,18 +100,20 @@ pub async fn lock(tx: &Transaction<'_>, wanted: &Wanted) -> Result<Facts, Error>
     let (trace_accounts, traces): (Vec<&str>, Vec<&str>) =
         wanted.traces.iter().map(|(a, t)| (a.as_str(), t.as_str())).unzip();
     let s = Statements::prepare(tx).await?;
-    let lanes: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&lane_accounts, &symbols];
-    let of_trace: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&trace_accounts, &traces];
+    let accounts: [Param<'_>; 1] = [&wanted.accounts];
+    let keys: [Param<'_>; 1] = [&wanted.keys];
+    let lanes: [Param<'_>; 2] = [&lane_accounts, &symbols];
+    let of_trace: [Param<'_>; 2] = [&trace_accounts, &traces];
     let (halts, _, accounts, _, lanes, _, traces, quality, known) = try_join!(
         super::risk::halts(&**tx),
-        tx.execute(&s.make_accounts, &[&wanted.accounts]),
-        tx.query(&s.accounts, &[&wanted.accounts]),
+        tx.execute(&s.make_accounts, &accounts),
+        tx.query(&s.accounts, &accounts),
         tx.execute(&s.make_lanes, &lanes),
         tx.query(&s.lanes, &lanes),
         tx.execute(&s.make_traces, &of_trace),
         tx.query(&s.traces, &of_trace),
         tx.query(&s.quality, &lanes),
-        tx.query(&s.known, &[&wanted.keys]),
+        tx.query(&s.known, &keys),
     )?;
     Ok(Facts {
         accounts: map(&accounts, account)?,

@@ -78,14 +78,28 @@ fn over_json(secret: &[u8], order: &Value) -> Hmac<Sha256> {
     mac
 }
 
+/// The first whole number beyond 2^53. RFC 8785 spells numbers as doubles, so from there on two orders
+/// with different numbers would have one signature.
+pub fn inexact_number(order: &Value) -> Option<&Value> {
+    const MOST: u64 = 1 << 53;
+    match order {
+        Value::Number(n) if n.as_u64().is_some_and(|n| n > MOST) => Some(order),
+        Value::Number(n) if n.as_i64().is_some_and(|n| n.unsigned_abs() > MOST) => Some(order),
+        Value::Array(items) => items.iter().find_map(inexact_number),
+        Value::Object(fields) => fields.values().find_map(inexact_number),
+        _ => None,
+    }
+}
+
 /// Lower-case hex of the signature over a JSON order, its `signature` field left out (C-SIG-4).
 pub fn sign_json(secret: &[u8], order: &Value) -> String {
     hex::encode(over_json(secret, order).finalize().into_bytes())
 }
 
-/// Whether `v1` is the signature over this JSON order, in constant time.
+/// Whether `v1` is the signature over this JSON order, in constant time. An order with a number that has
+/// no exact canonical form is never what was signed.
 pub fn verify_json(secret: &[u8], order: &Value, v1: &[u8; 32]) -> bool {
-    over_json(secret, order).verify_slice(v1).is_ok()
+    inexact_number(order).is_none() && over_json(secret, order).verify_slice(v1).is_ok()
 }
 
 #[cfg(test)]
@@ -146,6 +160,21 @@ mod tests {
         assert_eq!(sign_json(secret, &signed), v1);
         signed["qty"] = json!("11");
         assert_ne!(sign_json(secret, &signed), v1);
+    }
+
+    #[test]
+    fn f10_two_numbers_that_one_double_stands_for_do_not_share_a_signature() {
+        let secret = b"a signing secret of thirty-two bytes.";
+        let order = |qty: u64| json!({"symbol": "USDJPY", "legs": [{"qty": qty}]});
+        let (even, odd) = (order(1 << 53), order((1 << 53) + 1));
+        assert_eq!(sign_json(secret, &even), sign_json(secret, &odd), "RFC 8785 has doubles only");
+        let text = header("k", &sign_json(secret, &even));
+        let (_, mac) = parse_header(&text).unwrap();
+        assert!(verify_json(secret, &even, &mac));
+        assert!(!verify_json(secret, &odd, &mac));
+        assert_eq!(inexact_number(&odd), Some(&json!((1_u64 << 53) + 1)));
+        assert_eq!(inexact_number(&json!([-(1_i64 << 53), 1e300, "9007199254740993"])), None);
+        assert!(inexact_number(&json!(-(1_i64 << 53) - 1)).is_some());
     }
 
     proptest! {

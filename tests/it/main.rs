@@ -4,6 +4,7 @@ mod docker;
 mod documents;
 mod embedded;
 mod judge;
+mod line;
 mod paper;
 mod source;
 mod stack;

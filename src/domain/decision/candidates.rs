@@ -10,7 +10,7 @@ use crate::domain::exact::Exact;
 use crate::domain::judge::Halt;
 use crate::domain::money::{Overflow, QTY_DECIMALS, has_at_most, plain};
 use crate::domain::policy::profiles::Profile;
-use crate::domain::quality::shortest;
+use crate::domain::quality::{shortest, shortest_down};
 use crate::domain::request::{Intent, Proposal, Side};
 use crate::domain::text::StrategyName;
 
@@ -90,7 +90,7 @@ fn counts(
     profile: &Profile,
     halts: &BTreeMap<StrategyName, Halt>,
 ) -> Result<Counted, String> {
-    let share = |number: f64| shortest(number).filter(|d| *d <= Decimal::ONE);
+    let share = |number: Option<Decimal>| number.filter(|d| *d <= Decimal::ONE);
     // A name that is not one is not repeated: it may hold anything.
     let strategy = StrategyName::new(&proposal.strategy).map_err(|_| "(invalid strategy name)")?;
     let drop = |why: String| Err(format!("{strategy} ({why})"));
@@ -103,10 +103,10 @@ fn counts(
     if weight <= Decimal::ZERO {
         return drop("weight 0".into());
     }
-    let Some(confidence) = share(proposal.confidence) else {
+    let Some(confidence) = share(shortest_down(proposal.confidence)) else {
         return drop(format!("confidence {} is outside 0 to 1", proposal.confidence));
     };
-    let Some(risk_score) = share(proposal.risk_score) else {
+    let Some(risk_score) = share(shortest(proposal.risk_score)) else {
         return drop(format!("risk_score {} is outside 0 to 1", proposal.risk_score));
     };
     if confidence < profile.min_confidence {

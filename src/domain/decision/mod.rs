@@ -99,9 +99,6 @@ fn weighted_sum(scored: &[Scored]) -> Result<(Side, Exact), Overflow> {
     })
 }
 
-/// Most dropped proposals that a reason names.
-const DROPPED_SHOWN_MAX: usize = 8;
-
 fn reason(
     profile: &Profile,
     chosen_qty: Decimal,
@@ -124,11 +121,8 @@ fn reason(
         _ => format!("engine={combine} FLAT: no side wins"),
     };
     if !dropped.is_empty() {
-        let shown = &dropped[..dropped.len().min(DROPPED_SHOWN_MAX)];
-        text.push_str(&format!(" dropped: {}", shown.join(", ")));
-        if dropped.len() > shown.len() {
-            text.push_str(&format!(" and {} more", dropped.len() - shown.len()));
-        }
+        // At most as many as a set has proposals.
+        text.push_str(&format!(" dropped: {}", dropped.join(", ")));
     }
     text
 }

@@ -54,6 +54,33 @@ fn every_dropped_proposal_is_named_with_its_reason() {
 }
 
 #[test]
+fn as_many_dropped_proposals_are_named_as_there_are() {
+    let proposals: Vec<Value> =
+        (0..64).map(|i| proposal(&format!("Nobody{i}"), "LONG", "1", 0.9)).collect();
+    let choice =
+        choose(&set(json!(proposals)), &profile(Combine::BestOne), &BTreeMap::new()).unwrap();
+    assert_eq!(choice.reason.matches("(unknown strategy)").count(), 64);
+}
+
+#[test]
+fn a_confidence_finer_than_any_decimal_is_cut_and_a_risk_score_raised() {
+    use crate::domain::quality::{shortest, shortest_down};
+    let last = Decimal::from_i128_with_scale(1, 28);
+    for (number, down, up) in [
+        (1.5e-28, last, last + last),
+        (5e-324, Decimal::ZERO, last),
+        (0.1, Decimal::new(1, 1), Decimal::new(1, 1)),
+        (-0.0, Decimal::ZERO, Decimal::ZERO),
+        (1e300, Decimal::MAX, Decimal::MAX),
+    ] {
+        assert_eq!((shortest_down(number), shortest(number)), (Some(down), Some(up)), "{number}");
+    }
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, -5e-324] {
+        assert_eq!((shortest_down(number), shortest(number)), (None, None), "{number}");
+    }
+}
+
+#[test]
 fn confidence_and_risk_score_that_are_no_share_drop_a_proposal() {
     for (confidence, risk_score) in [
         (f64::NAN, 0.5),

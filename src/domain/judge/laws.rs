@@ -330,6 +330,15 @@ fn flat_is_held_by_memory_with_a_low_alert_only_if_memory_alone_holds_it() {
     let (verdict, fired, reason) = of(25.0, r#"{"lag": "flat"}"#);
     assert_eq!((verdict, fired), (QualityVerdict::Flat, vec!["PLAN.QUALITY.HELD".to_string()]));
     assert_eq!(reason, "quality=FLAT data_lag_min=25 > 24 (held)");
+    let input = QualityInput { missing_ratio: Some(0.35), data_lag_min: Some(0.0) };
+    let both = serde_json::from_str(r#"{"lag": "flat", "missing": "flat"}"#).unwrap();
+    let got = quality::assess(Some(&input), both, &QualityLimits::default()).unwrap();
+    assert!(
+        got.fired.iter().any(|f| f.policy_name == "PLAN.QUALITY.HELD"
+            && f.reason.contains("missing_ratio has not come")),
+        "{:?}",
+        got.fired
+    );
     let (verdict, fired, _) = of(31.0, r#"{"lag": "flat"}"#);
     assert_eq!((verdict, fired), (QualityVerdict::Flat, vec!["PLAN.QUALITY.DATA_LAG".to_string()]));
     let (verdict, fired, reason) = of(24.0, r#"{"lag": "flat"}"#);

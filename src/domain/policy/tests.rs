@@ -125,6 +125,20 @@ overrides:
 }
 
 #[test]
+fn f43_what_is_wrong_in_a_section_given_twice_is_told_at_once() {
+    let text =
+        "overrides:\n  A: {max_order_qty: -1}\n  A:\n    max_daily_loss: x\n    max_order_qty: 1\n";
+    assert_eq!(
+        wrong(risk(text)),
+        [
+            "2:22 overrides.A.max_order_qty: must be a number, 0 or more, found \"-1\"",
+            "3:3 A: this key is given twice",
+            "4:21 overrides.A.max_daily_loss: must be a number, 0 or more, found \"x\"",
+        ]
+    );
+}
+
+#[test]
 fn f43_a_violation_is_shown_under_its_line_with_a_caret() {
     let bad = risk("default:\n  max_order_qty: 9999x\n").unwrap_err();
     assert_eq!(

@@ -174,13 +174,28 @@ where
                 );
                 continue;
             };
-            if entries.iter().any(|(k, _)| k.text == text) {
-                self.found.add(at, &text, "this key is given twice");
-                continue;
+            match entries.iter_mut().find(|(k, _)| k.text == text) {
+                Some((_, first)) => {
+                    self.found.add(at, &text, "this key is given twice");
+                    read_on(first, value);
+                }
+                None => entries.push((Key { text, place: at }, value)),
             }
-            entries.push((Key { text, place: at }, value));
         }
         Ok(Value::Map(entries))
+    }
+}
+
+/// Puts what only the second of two equal sections says into the first: the file is refused, but what
+/// else is wrong with it is told at once.
+fn read_on(first: &mut Node, second: Node) {
+    if let (Value::Map(entries), Value::Map(more)) = (&mut first.value, second.value) {
+        for (key, node) in more {
+            match entries.iter_mut().find(|(k, _)| k.text == key.text) {
+                Some((_, known)) => read_on(known, node),
+                None => entries.push((key, node)),
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub use self::price::{is_usable, rate};
 use super::event::{Quote, Severity, Step};
 use super::exact::Exact;
 use super::judge::{Facts, Fired, Halt};
-use super::money::{Overflow, WIRE_DECIMALS, fits_wire, floor_qty, plain};
+use super::money::{Overflow, QTY_DECIMALS, WIRE_DECIMALS, fits_wire, floor_qty, plain};
 use super::policy::instruments::Instrument;
 use super::policy::risk::RiskLimits;
 use super::request::{Intake, Side};
@@ -37,8 +37,10 @@ pub(super) struct Case<'a> {
     pub price: Option<Decimal>,
     /// Notional of one unit, if it is known.
     pub unit: Option<Exact>,
-    /// Worst-case position in the order's direction.
-    pub direction: Decimal,
+    /// Worst-case position in the order's direction, when it is above 0.
+    pub held: Exact,
+    /// Units that an order may have and only reduce.
+    pub reducible: Decimal,
 }
 
 impl<'a> Case<'a> {
@@ -51,10 +53,13 @@ impl<'a> Case<'a> {
         instrument: &'a Instrument,
         now: Timestamp,
     ) -> Result<Self, Overflow> {
+        let position = Exact::from(facts.position);
         let direction = match side {
-            Side::Sell => facts.working_sell.checked_sub(facts.position),
-            _ => facts.working_buy.checked_add(facts.position),
+            Side::Sell => Exact::from(facts.working_sell).minus(position)?,
+            _ => position.plus(facts.working_buy.into())?,
         };
+        // Finer than the wire it is cut, so that less reduces and more opens.
+        let reducible = Exact::ZERO.minus(direction)?.max(Exact::ZERO).cut(WIRE_DECIMALS)?;
         let quote = facts.quote.filter(|q| is_usable(q, limits.max_quote_age_s, now));
         let mut case = Self {
             intake,
@@ -67,15 +72,11 @@ impl<'a> Case<'a> {
             quote,
             price: None,
             unit: None,
-            direction: direction.ok_or(Overflow)?,
+            held: direction.max(Exact::ZERO),
+            reducible,
         };
         (case.price, case.unit) = price::of(&case)?;
         Ok(case)
-    }
-
-    /// Units that an order may have and only reduce.
-    pub(super) fn reducible(&self) -> Decimal {
-        (-self.direction).max(Decimal::ZERO)
     }
 }
 
@@ -94,6 +95,11 @@ impl Taking {
     pub(super) fn opening(&self) -> Decimal {
         // Both are within 0..=qty, so this neither overflows nor goes below 0.
         self.qty - self.reducing()
+    }
+    /// What reduces and so much that opens, cut to what a quantity may have: a sum of decimals would
+    /// round to the nearest.
+    fn with_opening(&self, opening: Exact) -> Result<Decimal, Overflow> {
+        Exact::from(self.reducing()).plus_down(opening)?.cut(QTY_DECIMALS)
     }
 }
 
@@ -155,16 +161,14 @@ pub(super) fn scale(
     why: &str,
     trail: &mut Trail,
 ) -> Result<Decimal, Overflow> {
-    let taking = Taking { qty, reducible: case.reducible() };
-    let opening = Exact::from(taking.opening()).times_down(multiplier.into())?.cut(28)?;
-    let wanted = taking.reducing().checked_add(opening).ok_or(Overflow)?;
-    Ok(trail.change("quality", qty, wanted, why))
+    let taking = Taking { qty, reducible: case.reducible };
+    let opening = Exact::from(taking.opening()).times_down(multiplier.into())?;
+    Ok(trail.change("quality", qty, taking.with_opening(opening)?, why))
 }
 
 /// Folds the rules over a quantity (note 2: a rule fires only if it changed it). An error keeps the trail.
 pub(super) fn gate(case: &Case, qty: Decimal, trail: &mut Trail) -> Result<Decimal, Overflow> {
-    let reducible = case.reducible();
-    let mut taking = Taking { qty, reducible };
+    let mut taking = Taking { qty, reducible: case.reducible };
     for rule in rules::TABLE {
         if taking.qty.is_zero() {
             break;
@@ -176,7 +180,7 @@ pub(super) fn gate(case: &Case, qty: Decimal, trail: &mut Trail) -> Result<Decim
             Effect::Reduce => taking.reducing(),
             Effect::Opening(most) => {
                 let opening = taking.opening().min(most.max(Decimal::ZERO));
-                taking.reducing().checked_add(opening).ok_or(Overflow)?
+                taking.with_opening(opening.into())?
             }
             Effect::Clamp(most) => most,
         };
@@ -203,7 +207,7 @@ fn merge(details: &mut Value, more: Value) {
 
 /// The opening part of a quantity, and its notional to reserve (rounded up; 0 without a price).
 pub(super) fn reservation(case: &Case, qty: Decimal) -> Result<(Decimal, Decimal), Overflow> {
-    let opening = Taking { qty, reducible: case.reducible() }.opening();
+    let opening = Taking { qty, reducible: case.reducible }.opening();
     let notional = match case.unit {
         Some(unit) => Exact::from(opening).times_up(unit)?.raised(WIRE_DECIMALS)?,
         None => Decimal::ZERO,

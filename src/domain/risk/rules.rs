@@ -170,7 +170,7 @@ fn max_position_notional(case: &Case, taking: Taking) -> Applied {
     let (Some(most), Some(unit)) = (case.limits.max_position_notional, case.unit) else {
         return Ok(None);
     };
-    let held = Exact::from(case.direction.max(Decimal::ZERO));
+    let held = case.held;
     let reached = held.plus(taking.opening().into())?.times_up(unit)?;
     if reached <= most.into() {
         return Ok(None);

@@ -67,6 +67,46 @@ fn rule_1_halted_stops_all_and_reduce_only_what_opens() {
 }
 
 #[test]
+fn rule_1_a_direct_requests_own_strategy_may_be_halted() {
+    let halts =
+        |of: Value, all: Value| json!({"strategy_halts": of, "halt": all, "position": "-400"});
+    let own = || json!({"strategy": "Aurus"});
+    let fired: &[&str] = &["risk.halted"];
+    check(json!({}), own(), halts(json!({"Aurus": "halted"}), json!(null)), "0", fired);
+    check(json!({}), own(), halts(json!({"Aurus": "reduce_only"}), json!(null)), "400", fired);
+    check(json!({}), own(), halts(json!({"Levia": "halted"}), json!(null)), "1000", &[]);
+    check(json!({}), json!({}), halts(json!({"Aurus": "halted"}), json!(null)), "1000", &[]);
+    let stricter = halts(json!({"Aurus": "reduce_only"}), json!("halted"));
+    check(json!({}), own(), stricter, "0", fired);
+}
+
+#[test]
+fn what_is_left_is_rounded_down_and_never_to_the_nearest() {
+    // 10^12 reduce and 1 opens; 0.999999999999999980 of it, which a sum of 28 digits would make 1.
+    let order = json!({"qty": "1000000000001",
+        "quality": {"missing_ratio": 0.05000000000000001, "data_lag_min": 0.0}});
+    let j = judged(json!({}), order, json!({"position": "-1000000000000"}));
+    assert_eq!(j.decided_qty, "1000000000000.999999".parse().unwrap(), "{}", j.reason);
+    let risk =
+        json!({"max_consecutive_losses": 1, "shrink_after_losses_pct": "0.00000000000000001"});
+    let lost = json!({"consecutive_losses": 1, "position": "-1000000000000"});
+    let j = judged(risk, json!({"qty": "1000000000001"}), lost);
+    assert_eq!(j.decided_qty, "1000000000000.999999".parse().unwrap(), "{}", j.reason);
+}
+
+#[test]
+fn a_position_finer_than_the_wire_reduces_less_and_facts_are_read_exactly() {
+    let j = judged(json!({}), json!({}), json!({"position": "-400.0000000009"}));
+    assert_eq!((j.decided_qty, j.opening_qty), (1000.into(), 600.into()));
+    for position in ["\"1.00000000000000000000000000001\"", "1e-29", "\"NaN\"", "\"\"", "null"] {
+        let text = format!(r#"{{"position": {position}}}"#);
+        assert!(serde_json::from_str::<Facts>(&text).is_err(), "{text}");
+    }
+    let facts: Facts = serde_json::from_value(json!({"position": -400, "rate": null})).unwrap();
+    assert_eq!((facts.position, facts.rate), (Decimal::from(-400), None));
+}
+
+#[test]
 fn rules_2_and_3_stop_reductions_too() {
     let held = || json!({"position": "-1000"});
     check(
