@@ -196,6 +196,9 @@ fn producers_know_every_reason_and_header_of_a_dead_letter() {
     for line in source.lines().map(str::trim).filter(|line| line.starts_with("Reason::")) {
         let Some((_, after)) = line.split_once("=> \"") else { continue };
         let reason = after.split('"').next().expect("it ends");
+        if reason.contains('.') {
+            continue; // the name of its alert
+        }
         assert!(rows.contains_key(reason), "{reason}");
         reasons += 1;
     }
