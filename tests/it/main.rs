@@ -2,3 +2,4 @@ mod dispatch;
 mod embedded;
 mod judge;
 mod paper;
+mod policy;
