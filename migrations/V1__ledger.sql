@@ -119,7 +119,7 @@ CREATE TABLE risk_positions (
     working_sell       NUMERIC(28,9) NOT NULL DEFAULT 0,
     realised_pnl       NUMERIC(28,9) NOT NULL DEFAULT 0,
     consecutive_losses INT NOT NULL DEFAULT 0,
-    recent_orders      TIMESTAMPTZ[] NOT NULL DEFAULT '{}', -- decided_at of the last minute's orders
+    recent_orders      JSONB NOT NULL DEFAULT '[]',        -- decided_at of the last minute's orders, Unix microseconds, oldest first
     PRIMARY KEY (account, symbol)
 ) WITH (fillfactor = 70);
 
@@ -155,11 +155,12 @@ CREATE TABLE halts (
 
 -- Events committed and not yet acknowledged by Kafka (I5): one row per batch, exact bytes, so a repeat is identical.
 CREATE TABLE owed_events (
-    id         UUID PRIMARY KEY,
+    id         BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     owner      TEXT NOT NULL,
     created_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
     topics     TEXT[]  NOT NULL,               -- logical names
     keys       BYTEA[] NOT NULL,
-    payloads   BYTEA[] NOT NULL
+    payloads   BYTEA[] NOT NULL,
+    headers    JSONB[] NOT NULL                -- [[name, hex or null], …]; NULL = none
 );
 CREATE INDEX owed_events_age ON owed_events (created_at);

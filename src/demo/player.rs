@@ -26,7 +26,7 @@ use crate::domain::event::{EventId, InferCall, PlanRun, Quote, Subject as About}
 use crate::domain::policy::Policies;
 use crate::domain::text::{Symbol, TraceId};
 use crate::kafka::registry::{Registry, subject_of};
-use crate::ops::submit::stand_in::{Outgoing, Producer};
+use crate::kafka::producer::{Outgoing, Producer};
 use crate::pg::Pool;
 use crate::runtime::clock;
 use crate::runtime::config::Config;

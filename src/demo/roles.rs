@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka::registry::Registry;
+use crate::ops::roles::Role;
 use crate::runtime::config::Config;
 use crate::runtime::context::Context;
 use crate::runtime::secrets::Secrets;
@@ -36,12 +37,11 @@ impl Roles {
         let context = context(config, secrets).await?;
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
-        let (c, s) = (context.clone(), stop.clone());
-        running.spawn(async move { ("gate", absent(c, s).await) });
-        let (c, s) = (context.clone(), stop.clone());
-        running.spawn(async move { ("dispatch", absent(c, s).await) });
-        let (c, s) = (context.clone(), stop.clone());
-        running.spawn(async move { ("sink", absent(c, s).await) });
+        for role in Role::ALL {
+            context.health.not_ready(role.name(), "starting");
+            let (context, stop) = (context.clone(), stop.clone());
+            running.spawn(async move { (role.name(), role.run(context, stop).await) });
+        }
         let mut roles = Self { context, stop, running };
         roles.ready(say).await?;
         Ok(roles)
@@ -108,10 +108,4 @@ async fn context(config: Arc<Config>, secrets: Arc<Secrets>) -> anyhow::Result<C
         health: crate::runtime::health::Health::default(),
         worker: format!("demo-{}-{:08x}", std::process::id(), rand::random::<u32>()).into(),
     })
-}
-
-async fn absent(context: Context, stop: CancellationToken) -> anyhow::Result<()> {
-    context.health.ready("absent");
-    stop.cancelled().await;
-    Ok(())
 }

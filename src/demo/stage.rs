@@ -42,7 +42,7 @@ impl Stage {
         let config = services.config();
         say("preparing tables and topics");
         crate::pg::migrate::run(&config.database.url).await?;
-        for (topic, partitions) in super::topics::of_spec()? {
+        for (topic, partitions) in super::topics::of_spec() {
             services.kafka.create_topic(&config.topic(&topic), partitions)?;
         }
         Ok(Self { config, banner: services.banner(), kind: Kind::Embedded(Box::new(services)) })

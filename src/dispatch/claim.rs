@@ -11,9 +11,10 @@ use super::broker::protocol::PlaceOrder;
 use super::events::StepSeen;
 use super::fence::alive_until;
 use super::fold::{Finding, Outcome};
-use super::{Dispatch, DispatchError, halts, owing};
+use super::{Dispatch, DispatchError, halts};
 use crate::domain::event::OrderStatus;
 use crate::domain::order::Event;
+use crate::owed;
 use crate::pg::lanes::{self, HeldLane, LaneKey};
 use crate::pg::outbox::{self, OrderRow};
 use crate::pg::risk;
@@ -48,6 +49,7 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     if idle.is_empty() {
         return Ok(claim);
     }
+    let room = dispatch.emitter.room_now();
     let asked = boot();
     let mut client = dispatch.ctx.pool.get().await?;
     let tx = client.transaction().await?;
@@ -101,10 +103,11 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
         let alive_until = alive_until(&row, asked);
         claim.sends.entry(row.lane()).or_default().push(Claimed { row, order, alive_until });
     }
-    owing::insert(&tx, &dispatch.ctx.worker, &owed).await?;
+    let batch = owed::insert(&tx, &dispatch.ctx.worker, &owed).await?;
     tx.commit().await?;
     let sent = dispatch.ctx.metrics.dispatch_events.with_label_values(&["SENT"]);
     sent.inc_by(owed.len() as u64);
+    dispatch.emitter.emit(room, batch, owed);
     Ok(claim)
 }
 

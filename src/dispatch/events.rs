@@ -11,11 +11,11 @@ use crate::domain::event::Fill;
 use crate::domain::event::{
     Alert, BrokerRef, EventId, ExecEvent, LatencyMs, OrderStatus, Severity, Subject as About,
 };
+use crate::owed::Owed;
 use crate::pg::outbox::OrderRow;
 use crate::runtime::context::Context;
 use crate::wire::{self, Subject};
 
-use super::owing::Owed;
 
 /// What an order's step looks like from outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,11 +104,7 @@ impl Scribe {
             at: seen.at,
         };
         let body = wire::exec_event::encode(&event)?;
-        Ok(Owed {
-            topic: Subject::ExecEvent.topic(),
-            key: row.trace_id.as_bytes().to_vec(),
-            value: wire::frame(self.exec_schema, &body),
-        })
+        Ok(Owed::new(Subject::ExecEvent.topic(), row.trace_id.as_bytes().to_vec(), wire::frame(self.exec_schema, &body)))
     }
 
     /// The alert of a rule that fired.
@@ -133,10 +129,6 @@ impl Scribe {
             at: seen.at,
         };
         let body = wire::alert::encode(&alert)?;
-        Ok(Owed {
-            topic: Subject::Alert.topic(),
-            key: row.trace_id.as_bytes().to_vec(),
-            value: wire::frame(self.alert_schema, &body),
-        })
+        Ok(Owed::new(Subject::Alert.topic(), row.trace_id.as_bytes().to_vec(), wire::frame(self.alert_schema, &body)))
     }
 }

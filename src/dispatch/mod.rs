@@ -9,7 +9,6 @@ mod fence;
 mod fold;
 mod halts;
 mod lanes;
-mod owing;
 mod send;
 mod settle;
 #[cfg(test)]
@@ -32,6 +31,7 @@ use self::halts::Halts;
 use self::lanes::Lanes;
 use crate::domain::text::IdempotencyKey;
 use crate::kafka::registry::RegistryError;
+use crate::owed::Emitter;
 use crate::pg::lanes::LaneKey;
 use crate::pg::listen::{OUTBOX_CHANNEL, listen};
 use crate::pg::outbox::{self, OrderRow, OutboxError};
@@ -53,6 +53,8 @@ pub enum DispatchError {
     Handshake(#[from] HandshakeError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error("Kafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
     #[error("no connection to Postgres: {0}")]
     Pool(#[from] deadpool_postgres::PoolError),
     #[error("Postgres: {0}")]
@@ -83,7 +85,7 @@ impl DispatchError {
             Pool(_) | Postgres(_) | Moved | Outbox(OutboxError::Postgres(_)) => Disposition::Retry,
             Handshake(HandshakeError::Unavailable { .. }) => Disposition::Retry,
             Registry(RegistryError::Unavailable { .. }) => Disposition::Retry,
-            Handshake(_) | Registry(_) | Outbox(OutboxError::Row { .. }) => Disposition::Halt,
+            Handshake(_) | Registry(_) | Kafka(_) | Outbox(OutboxError::Row { .. }) => Disposition::Halt,
             Encode(_) | Sender(_) => Disposition::Halt,
         }
     }
@@ -95,6 +97,7 @@ pub(crate) struct Dispatch {
     broker: Rest,
     capabilities: Capabilities,
     scribe: Scribe,
+    emitter: Emitter,
     halts: Halts,
     stop: CancellationToken,
 }
@@ -236,6 +239,7 @@ async fn prepare(ctx: &Context, stop: &CancellationToken) -> Result<Dispatch, Di
         broker,
         capabilities,
         scribe: Scribe::new(ctx).await?,
+        emitter: Emitter::start(ctx, stop.clone())?,
         halts: Halts::watch(ctx.pool.clone(), stop.clone()).await?,
         stop: stop.clone(),
         ctx: ctx.clone(),
@@ -258,7 +262,9 @@ async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), Dispatch
             return Ok(());
         }
     }
-    flights.lanes.release(dispatch).await
+    flights.lanes.release(dispatch).await?;
+    dispatch.emitter.drain(DRAIN).await;
+    Ok(())
 }
 
 impl Dispatch {

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rust_decimal::Decimal;
 
 use super::fold::{Folded, Manners, Outcome, fold};
-use super::{Dispatch, DispatchError, owing};
+use super::{Dispatch, DispatchError};
+use crate::owed::{self, Owed};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::pg::attempts::{self, Ended};
 use crate::pg::outbox::{self, OrderRow, Settled};
@@ -20,6 +21,7 @@ pub struct Report {
 
 /// Settles a set of findings. An error leaves everything as it was; the same findings may be settled again.
 pub async fn settle(dispatch: &Dispatch, outcomes: &[Outcome]) -> Result<Report, DispatchError> {
+    let room = dispatch.emitter.room_now();
     let mut client = dispatch.ctx.pool.get().await?;
     let tx = client.transaction().await?;
     let mut positions = lock_risk(&tx, outcomes).await?;
@@ -33,8 +35,11 @@ pub async fn settle(dispatch: &Dispatch, outcomes: &[Outcome]) -> Result<Report,
         fills.entry(key).or_default().insert(fill.fill_id.clone(), fill);
     }
     let folded = fold_all(outcomes, &mut rows, &mut fills, &mut positions, &dispatch.manners());
-    let moved = store(&tx, dispatch, outcomes, &folded, &positions).await?;
+    let events = store(&tx, dispatch, outcomes, &folded, &positions).await?;
+    let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
     tx.commit().await?;
+    dispatch.emitter.emit(room, batch, events);
+    let moved = folded.into_iter().map(|(row, done)| (row, done.settled)).collect();
     Ok(Report { moved })
 }
 
@@ -90,13 +95,14 @@ fn fold_all(
     folded
 }
 
+/// Stores everything; the events that are owed for it.
 async fn store(
     tx: &deadpool_postgres::Transaction<'_>,
     dispatch: &Dispatch,
     outcomes: &[Outcome],
     folded: &[(OrderRow, Folded)],
     positions: &BTreeMap<(String, String), PositionRow>,
-) -> Result<Vec<(OrderRow, Settled)>, DispatchError> {
+) -> Result<Vec<Owed>, DispatchError> {
     if !positions.is_empty() {
         let rows: Vec<PositionRow> = positions.values().cloned().collect();
         risk::store_positions(tx, &rows).await?;
@@ -147,8 +153,7 @@ async fn store(
             risk::halt_symbol(tx, &row.account, &row.symbol, reason).await?;
         }
     }
-    owing::insert(tx, &dispatch.ctx.worker, &owed).await?;
-    Ok(folded.iter().map(|(row, done)| (row.clone(), done.settled.clone())).collect())
+    Ok(owed)
 }
 
 /// Counts what was settled.

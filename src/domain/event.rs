@@ -257,6 +257,10 @@ pub struct Decision {
     pub time_in_force: TimeInForce,
     pub requested_at: Timestamp,
     pub decided_at: Timestamp,
+    /// What was asked, as a JSON object.
+    pub request: serde_json::Value,
+    /// What was known when it was judged, as a JSON object: with the policies enough to judge it again.
+    pub facts: serde_json::Value,
 }
 
 /// One fired rule. Topic `alerts`.

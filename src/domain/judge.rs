@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::late::Late;
+pub use self::late::dispatch_by;
 use super::decision::{self, Arm};
 use super::event::{
     Action, Candidate, PolicyDigests, Quality, QualityVerdict, Quote, Severity, Step,
 };
-use super::money::{self, Overflow, plain};
+use super::money::{self, Overflow, fits_wire, plain};
 use super::policy::Policies;
 use super::request::{Intake, Side};
 use super::text::StrategyName;
@@ -339,6 +340,14 @@ impl<'a> Draft<'a> {
         }
         let qty = risk::gate(&case, self.qty, &mut self.trail)?;
         self.opening = risk::reservation(&case, qty)?;
+        let working = match self.side {
+            Side::Buy => self.facts.working_buy,
+            _ => self.facts.working_sell,
+        };
+        // What is reserved in all must fit the ledger, as each part does.
+        for (held, more) in [(working, qty), (self.facts.trace_notional, self.opening.1)] {
+            held.checked_add(more).filter(|sum| fits_wire(*sum)).ok_or(Overflow)?;
+        }
         self.qty = qty;
         Ok(())
     }

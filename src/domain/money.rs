@@ -32,6 +32,17 @@ pub fn fits_wire(number: Decimal) -> bool {
     has_at_most(number, WIRE_DECIMALS) && number.abs() < wire_limit()
 }
 
+/// The number cut to the wire's 9 decimals, towards zero.
+pub fn cut(number: Decimal) -> Decimal {
+    number.round_dp_with_strategy(WIRE_DECIMALS, RoundingStrategy::ToZero)
+}
+
+/// The same, and the largest number of the wire if it is larger still: for numbers that only inform.
+pub fn bounded(number: Decimal) -> Decimal {
+    let most = wire_limit() - Decimal::new(1, WIRE_DECIMALS);
+    cut(number).clamp(-most, most)
+}
+
 /// 10^19: the first magnitude that does not fit `decimal(28,9)`.
 fn wire_limit() -> Decimal {
     Decimal::from_i128_with_scale(10_i128.pow(19), 0)

@@ -1,1 +1,337 @@
-//! (being written)
+//! ROLE: ingest → judge → admit (the transaction) → emit (`run` is the whole loop).
+//! Owns the way of a request to a decision. Never decides a key twice, never sends anything to a broker.
+//! Invariants I2 (one transaction is one batch), I3 (the fence), I9 (trouble pauses; it never decides).
+
+mod admit;
+mod decide;
+mod fold;
+mod intake;
+mod quotes;
+pub mod refusal;
+mod scribe;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::admit::{AdmitError, Admitted, Batch, admit};
+use self::intake::{Read, Reader, Request, Rules};
+use self::quotes::Quotes;
+use self::refusal::Refusal;
+use self::scribe::Scribe;
+use crate::kafka::input::{Input, InputError};
+use crate::kafka::record::Record;
+use crate::kafka::registry::RegistryError;
+use crate::owed::{Emitter, Room};
+use crate::pg::positions::Move;
+use crate::runtime::context::Context;
+use crate::wire::Subject;
+
+/// Pause before something that failed is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// How long a stop waits for a batch and its events.
+const DRAIN: Duration = Duration::from_secs(8);
+/// Fenced batches within a minute beyond which a person should look.
+const FENCED_PER_MINUTE: usize = 3;
+
+/// Why the gate does not go on.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum GateError {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("Kafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+    #[error(transparent)]
+    Admit(#[from] AdmitError),
+    #[error("a batch ended badly: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl GateError {
+    /// Whether waiting can help; else a person must act and the role ends.
+    fn is_passing(&self) -> bool {
+        match self {
+            GateError::Registry(RegistryError::Unavailable { .. }) => true,
+            GateError::Registry(_) => false,
+            GateError::Input(error) => error.is_passing(),
+            GateError::Kafka(_) | GateError::Broken(_) => false,
+            GateError::Admit(AdmitError::Encode(_)) => false,
+            GateError::Admit(_) => true,
+        }
+    }
+}
+
+/// What has been read and is not in a transaction yet.
+#[derive(Default)]
+struct Waiting {
+    requests: Vec<Request>,
+    refused: Vec<Refusal>,
+}
+
+/// A batch in its transaction.
+struct Flight {
+    landing: JoinHandle<(Batch, Room, Result<Admitted, AdmitError>)>,
+    began: Instant,
+}
+
+struct Gate {
+    ctx: Context,
+    scribe: Scribe,
+    quotes: Quotes,
+    emitter: Emitter,
+    input: Input,
+    reader: Reader,
+    waiting: Waiting,
+    fenced: Vec<Instant>,
+}
+
+/// Decides requests until `stop`, then drains.
+pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), GateError> {
+    let Some(mut gate) = start(&ctx, &stop).await? else { return Ok(()) };
+    let mut flight: Option<Flight> = None;
+    loop {
+        if flight.is_none() {
+            flight = gate.depart().await;
+        }
+        // In this order: a stop stops; what landed makes room; then what is new is read and decoded meanwhile.
+        let room = ctx.config.gate.batch_max.saturating_sub(gate.waiting.len());
+        let done = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            landed = landing(&mut flight) => gate.land(landed).await,
+            fetched = gate.input.fetch(room), if room > 0 => match fetched {
+                Ok(records) => gate.read(records).await,
+                Err(error) => Err(error.into()),
+            },
+        };
+        match done {
+            Ok(()) => gate.report(),
+            Err(error) if error.is_passing() => gate.pause(&error).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    gate.drain(flight).await
+}
+
+type Landed = (Batch, Room, Result<Admitted, AdmitError>, Instant);
+
+/// The batch in flight, once its transaction has ended.
+async fn landing(flight: &mut Option<Flight>) -> Result<Landed, GateError> {
+    let Some(flying) = flight else { return std::future::pending().await };
+    let landed = (&mut flying.landing).await;
+    let began = flying.began;
+    *flight = None;
+    let (batch, room, result) = landed?;
+    Ok((batch, room, result, began))
+}
+
+/// Waits for services that are away; a schema that is not registered ends the role.
+async fn start(ctx: &Context, stop: &CancellationToken) -> Result<Option<Gate>, GateError> {
+    let quotes = Quotes::watch(ctx, stop.clone());
+    loop {
+        let error = match Gate::new(ctx, quotes.clone(), stop).await {
+            Ok(gate) => return Ok(Some(gate)),
+            Err(error) if error.is_passing() => error,
+            Err(error) => return Err(error),
+        };
+        tracing::warn!(%error, "the gate cannot start yet");
+        ctx.health.not_ready("gate", error.to_string());
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.requests.len() + self.refused.len()
+    }
+
+    /// Forgets what does not fit any more.
+    fn retain(&mut self, keep: impl Fn(&Record) -> bool) {
+        self.requests.retain(|r| keep(&r.record));
+        self.refused.retain(|r| keep(&r.record));
+    }
+}
+
+impl Gate {
+    async fn new(
+        ctx: &Context,
+        quotes: Quotes,
+        stop: &CancellationToken,
+    ) -> Result<Self, GateError> {
+        let scribe = Scribe::new(ctx).await?;
+        let input = Input::open(ctx, admit::READER, &[Subject::OrderRequest, Subject::ProposalSet]);
+        Ok(Self {
+            ctx: ctx.clone(),
+            scribe,
+            quotes,
+            input: input.await?,
+            emitter: Emitter::start(ctx, stop.clone())?,
+            reader: Reader::new(),
+            waiting: Waiting::default(),
+            fenced: Vec::new(),
+        })
+    }
+
+    /// Signature → decode → shape → key. A record that cannot be read yet holds its partition, and no other.
+    async fn read(&mut self, records: Vec<Record>) -> Result<(), GateError> {
+        let mut held: Vec<(Arc<str>, i32)> = Vec::new();
+        for record in records {
+            let place = (record.topic.clone(), record.partition);
+            if held.contains(&place) {
+                continue;
+            }
+            self.ctx.metrics.gate_requests.inc();
+            let ctx = self.ctx.clone();
+            let rules =
+                Rules { config: &ctx.config, secrets: &ctx.secrets, registry: &ctx.registry };
+            match self.reader.read(record, rules).await {
+                Read::Request(request) => self.waiting.requests.push(*request),
+                Read::Refused(refusal) => self.waiting.refused.push(*refusal),
+                Read::Wait { record, pause, why } => {
+                    tracing::warn!(
+                        why, topic = &*record.topic, partition = record.partition,
+                        offset = record.offset, "a partition waits"
+                    );
+                    self.input.hold(&record, pause)?;
+                    held.push(place);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the transaction of what waits, if there is anything and nothing stands in the way.
+    async fn depart(&mut self) -> Option<Flight> {
+        let input = &self.input;
+        self.waiting.retain(|record| input.owns(record));
+        if self.waiting.len() == 0 || self.quotes.problem().is_some() {
+            return None;
+        }
+        let Waiting { requests, refused } = std::mem::take(&mut self.waiting);
+        let records = requests.iter().map(|r| &r.record).chain(refused.iter().map(|r| &r.record));
+        let moves = self.input.moves(records);
+        let batch = Batch { requests, refused, moves };
+        let room = self.emitter.room().await;
+        Some(self.fly(batch, room, Instant::now()))
+    }
+
+    fn fly(&self, batch: Batch, room: Room, began: Instant) -> Flight {
+        let (ctx, scribe, quotes) = (self.ctx.clone(), self.scribe.clone(), self.quotes.clone());
+        let policies = self.ctx.policies.load_full();
+        let landing = tokio::spawn(async move {
+            let mut result = admit(&ctx, &scribe, &quotes, &policies, &batch).await;
+            while result.as_ref().is_err_and(AdmitError::repeats) {
+                ctx.metrics.gate_repeats.inc();
+                result = admit(&ctx, &scribe, &quotes, &policies, &batch).await;
+            }
+            (batch, room, result)
+        });
+        Flight { landing, began }
+    }
+
+    /// A transaction has ended: emits what it owes, or goes back.
+    async fn land(&mut self, landed: Result<Landed, GateError>) -> Result<(), GateError> {
+        let (batch, room, result, began) = landed?;
+        match result {
+            Ok(admitted) => {
+                self.count(&batch, &admitted, began);
+                self.input.done(&batch.moves);
+                let (row, events) = admitted.owed;
+                self.emitter.emit(Some(room), row, events);
+                Ok(())
+            }
+            Err(AdmitError::Fenced) => {
+                self.go_back(&batch.moves).await?;
+                Ok(())
+            }
+            Err(error) => {
+                // Perhaps it was committed all the same (F35): Postgres knows from where to go on.
+                self.go_back(&batch.moves).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Drops everything that was read of these partitions and reads them again from where Postgres is.
+    async fn go_back(&mut self, moves: &[Move]) -> Result<(), GateError> {
+        self.ctx.metrics.gate_fenced.inc();
+        let now = Instant::now();
+        self.fenced.retain(|at| now.duration_since(*at) < Duration::from_secs(60));
+        self.fenced.push(now);
+        if self.fenced.len() > FENCED_PER_MINUTE {
+            tracing::error!(
+                times = self.fenced.len(),
+                "batches are dropped again and again: do two workers fight for a partition?"
+            );
+        }
+        self.input.again(moves).await?;
+        let input = &self.input;
+        self.waiting.retain(|record| input.owns(record));
+        Ok(())
+    }
+
+    fn count(&self, batch: &Batch, admitted: &Admitted, began: Instant) {
+        let m = &self.ctx.metrics;
+        m.gate_batch_seconds.observe(began.elapsed().as_secs_f64());
+        m.gate_replays.inc_by(admitted.replays as u64);
+        m.gate_conflicts.inc_by(admitted.conflicts.len() as u64);
+        for decided in &admitted.decided {
+            m.gate_decisions.with_label_values(&[decided.row.action]).inc();
+            for alert in &decided.alerts {
+                let labels = [alert.policy_name.as_str(), alert.severity.as_str()];
+                m.alerts.with_label_values(&labels).inc();
+            }
+        }
+        for refusal in batch.refused.iter().chain(&admitted.conflicts) {
+            let reason = refusal.reason.to_string();
+            m.gate_refused.with_label_values(&[&reason]).inc();
+            m.dead_letters.with_label_values(&[&reason]).inc();
+        }
+    }
+
+    fn report(&self) {
+        match self.quotes.problem() {
+            Some(why) => self.ctx.health.not_ready("gate", why),
+            None => self.ctx.health.ready("gate"),
+        }
+    }
+
+    /// Something is away: stays in the group, reads nothing, tries again.
+    async fn pause(&mut self, error: &GateError) -> Result<(), GateError> {
+        tracing::warn!(%error, "the gate waits");
+        self.ctx.health.not_ready("gate", error.to_string());
+        match self.input.tend(RETRY).await {
+            Err(error) if !error.is_passing() => Err(error.into()),
+            Err(error) => {
+                tracing::debug!(%error, "while waiting");
+                tokio::time::sleep(RETRY).await;
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Lets the batch in flight end and its events be acknowledged, and leaves the group.
+    async fn drain(mut self, flight: Option<Flight>) -> Result<(), GateError> {
+        let until = tokio::time::Instant::now() + DRAIN;
+        let mut flight = flight;
+        if flight.is_some() {
+            match tokio::time::timeout_at(until, landing(&mut flight)).await {
+                Ok(landed) => self.land(landed).await?,
+                Err(_) => tracing::warn!("the last batch did not end in time; it is read again"),
+            }
+        }
+        self.emitter.drain(until.saturating_duration_since(tokio::time::Instant::now())).await;
+        let input = self.input;
+        tokio::task::spawn_blocking(move || input.leave()).await?;
+        Ok(())
+    }
+}

@@ -193,20 +193,29 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
 
 /// The exit code that fits an error: configuration, a service away, or a bug.
 fn exit_of(error: &anyhow::Error) -> Exit {
+    use crate::kafka::KafkaError;
+    use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
     use crate::pg::{PoolError, migrate::MigrateError};
     use crate::runtime::policies::PolicyError;
     use crate::runtime::secrets::BadSecrets;
     let is = |found: &(dyn std::error::Error + 'static)| {
-        if found.is::<BadConfig>() || found.is::<BadSecrets>() || found.is::<PolicyError>() {
+        if found.is::<BadConfig>()
+            || found.is::<BadSecrets>()
+            || found.is::<PolicyError>()
+            || found.is::<topics::spec::BadSpec>()
+        {
             Some(Exit::BadConfig)
         } else if let Some(e) = found.downcast_ref::<MigrateError>() {
             match e {
                 MigrateError::Mismatch { .. } => Some(Exit::BadConfig),
                 _ => Some(Exit::Unavailable),
             }
+        } else if found.downcast_ref::<AdminError>().is_some_and(AdminError::no_rights) {
+            Some(Exit::NoRights)
         } else if found.is::<RegistryError>()
-            || found.is::<rdkafka::error::KafkaError>()
+            || found.is::<AdminError>()
+            || found.is::<KafkaError>()
             || found.is::<PoolError>()
             || found.is::<std::io::Error>()
         {

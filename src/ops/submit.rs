@@ -6,7 +6,6 @@
 pub mod order_file;
 pub mod prepare;
 mod report;
-pub(crate) mod stand_in;
 mod wait;
 
 use std::path::PathBuf;
@@ -18,8 +17,8 @@ use secrecy::ExposeSecret;
 
 use self::prepare::{Preparation, Prepared};
 use self::report::Report;
-use self::stand_in::{Outgoing, Producer};
 use super::{Exit, Global};
+use crate::kafka::producer::{Outgoing, Producer};
 use crate::kafka::registry::{Registry, subject_of};
 use crate::runtime::clock;
 use crate::runtime::config::Config;
@@ -153,7 +152,7 @@ pub async fn records(
             topic: topic.clone(),
             key: Some(key),
             value: Some(value),
-            headers: vec![(signature::HEADER.to_string(), header)],
+            headers: vec![(signature::HEADER.to_string(), Some(header))],
             timestamp_ms: None,
             partition: None,
         }

@@ -2,15 +2,19 @@
 //! Never decides anything: it locks, reads and writes what it is told.
 
 pub mod acceptance;
+pub mod admission;
 pub mod attempts;
 pub mod database;
 pub mod evidence;
+pub mod facts;
 pub mod lanes;
 pub mod listen;
 pub mod migrate;
 pub mod outbox;
 pub mod outcome;
+pub mod owed;
 pub mod pool;
+pub mod positions;
 pub mod risk;
 pub mod time;
 

@@ -42,6 +42,8 @@ pub struct Kafka {
     pub session_timeout_ms: u64,
     /// An event not acknowledged after this long is owed still and is produced again, milliseconds.
     pub delivery_timeout_ms: u64,
+    /// Events still owed after this long are taken for a dead worker's and emitted by whoever finds them, milliseconds.
+    pub orphan_after_ms: u64,
     /// `required`: Kafka's topic ids are the identity of inputs. `by_name`: the name stands for it
     /// (librdkafka's mock cluster has no ids; a recreated topic is then not noticed).
     pub topic_ids: TopicIds,
@@ -66,6 +68,7 @@ impl Default for Kafka {
             group_prefix: String::new(),
             session_timeout_ms: 10_000,
             delivery_timeout_ms: 30_000,
+            orphan_after_ms: 5_000,
             topic_ids: TopicIds::Required,
             properties: BTreeMap::new(),
         }
@@ -158,15 +161,13 @@ pub enum Signatures {
 pub struct Gate {
     /// Most records in one transaction.
     pub batch_max: usize,
-    /// Longest wait for a batch to fill, milliseconds.
-    pub linger_ms: u64,
     /// Largest value accepted, bytes; a larger one is a dead letter.
     pub value_max_bytes: usize,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { batch_max: 500, linger_ms: 5, value_max_bytes: 262_144 }
+        Self { batch_max: 500, value_max_bytes: 262_144 }
     }
 }
 
@@ -312,6 +313,10 @@ impl Config {
             "kafka.delivery_timeout_ms must be 1000..600000",
         );
         check(
+            (500..=600_000).contains(&self.kafka.orphan_after_ms),
+            "kafka.orphan_after_ms must be 500..600000",
+        );
+        check(
             self.registry.url.starts_with("http"),
             "registry.url must start with http:// or https://",
         );
@@ -325,7 +330,6 @@ impl Config {
         );
         check((2..=1_000).contains(&self.database.pool_max), "database.pool_max must be 2..1000");
         check((1..=10_000).contains(&self.gate.batch_max), "gate.batch_max must be 1..10000");
-        check(self.gate.linger_ms <= 1_000, "gate.linger_ms must be 0..1000");
         check(
             (1_024..=10_485_760).contains(&self.gate.value_max_bytes),
             "gate.value_max_bytes must be 1024..10485760",

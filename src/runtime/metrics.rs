@@ -55,6 +55,8 @@ metrics! {
     gate_repeats: IntCounter("noctus_gate_batch_repeats_total"),
     /// Batches dropped because another worker owns the partition.
     gate_fenced: IntCounter("noctus_gate_fenced_total"),
+    /// Quotes that are not believed: badly signed, undecodable, under another key.
+    quotes_refused: IntCounter("noctus_quotes_refused_total"),
     /// Seconds from polling a batch to its commit.
     gate_batch_seconds: Histogram("noctus_gate_batch_seconds"),
     /// Rules that fired, by policy_name.

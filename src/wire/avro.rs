@@ -278,11 +278,6 @@ fn unscaled(number: Decimal) -> Option<i128> {
     (unscaled.abs() < UNSCALED_LIMIT).then_some(unscaled)
 }
 
-/// The number cut to the wire's 9 decimals, towards zero.
-pub(crate) fn cut(number: Decimal) -> Decimal {
-    number.round_dp_with_strategy(WIRE_DECIMALS, RoundingStrategy::ToZero)
-}
-
 /// A number that only informs: rounded to 9 decimals, and the largest of the wire if it is larger still.
 pub(crate) fn informative(number: Decimal) -> Decimal {
     let most = Decimal::from_i128_with_scale(UNSCALED_LIMIT - 1, WIRE_DECIMALS);

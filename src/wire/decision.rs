@@ -3,8 +3,9 @@
 use apache_avro::Schema;
 
 use super::avro::{self, record};
-use super::avro::{cut, informative};
+use super::avro::informative;
 use super::{DecodeError, EncodeError, Subject};
+use crate::domain::money::bounded;
 use crate::domain::event::{Candidate, Decision, PolicyDigests, Quality, Quote, Step};
 
 record!(Decision {
@@ -32,6 +33,8 @@ record!(Decision {
     time_in_force,
     requested_at,
     decided_at,
+    request,
+    facts,
 });
 record!(Step { rule, before, after, reason });
 record!(Quality { verdict, multiplier });
@@ -56,10 +59,10 @@ pub fn encode(value: &Decision) -> Result<Vec<u8>, EncodeError> {
 }
 
 fn rounded(mut d: Decision) -> Decision {
-    d.requested_qty = cut(d.requested_qty);
+    d.requested_qty = bounded(d.requested_qty);
     for step in &mut d.steps {
-        step.before = cut(step.before);
-        step.after = cut(step.after);
+        step.before = bounded(step.before);
+        step.after = bounded(step.after);
     }
     if let Some(quality) = &mut d.quality {
         quality.multiplier = informative(quality.multiplier);

@@ -176,6 +176,7 @@ prop_compose! {
         quote in option::of(quote()),
         (order_type, time_in_force) in (order_type(), time_in_force()),
         (requested_at, decided_at) in (micros(), micros()),
+        (request, facts) in (details(), details()),
     ) -> Decision {
         let [q, p, r, i] = policies;
         Decision {
@@ -183,7 +184,7 @@ prop_compose! {
             requested_qty, decided_qty, steps, quality, score, strategy_name, top_candidates, arm,
             reason, engine_version,
             policies: PolicyDigests { quality: q, profiles: p, risk: r, instruments: i },
-            quote, price, order_type, time_in_force, requested_at, decided_at,
+            quote, price, order_type, time_in_force, requested_at, decided_at, request, facts,
         }
     }
 }

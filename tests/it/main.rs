@@ -1,5 +1,12 @@
+mod border;
 mod dispatch;
+mod docker;
+mod documents;
 mod embedded;
 mod judge;
+mod line;
 mod paper;
 mod policy;
+mod source;
+mod stack;
+mod topics;

@@ -10,7 +10,7 @@ use crate::domain::key::recipe_v1;
 use crate::domain::request::{OrderDraft, OrderRequest};
 use crate::domain::text::{IdempotencyKey, record_key};
 use crate::kafka::registry::subject_of;
-use crate::ops::submit::stand_in::Outgoing;
+use crate::kafka::producer::Outgoing;
 use crate::runtime::clock;
 use crate::wire::{self, Subject, signature};
 
@@ -133,7 +133,7 @@ impl Player {
         if signed != Signed::Not {
             let v1 = signature::sign(secret, subject.topic(), Some(&key), &value);
             let header = signature::header(&signer.kid, &v1).into_bytes();
-            headers.push((signature::HEADER.to_string(), header));
+            headers.push((signature::HEADER.to_string(), Some(header)));
         }
         Ok(Outgoing {
             topic: self.config.topic(subject.topic()),

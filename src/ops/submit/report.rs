@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::prepare::Prepared;
-use super::stand_in::Delivered;
+use crate::kafka::producer::Delivered;
 use super::wait::{Outcomes, Progress, progress};
 use crate::domain::money::plain;
 

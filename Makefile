@@ -1,0 +1,53 @@
+# Everything that is done with Noctus on a developer's machine; `make` lists it.
+#
+#   PROFILE=dev|release   how Rust is compiled (dev)
+#   STAY=1, REAL=1        what `make demo` does
+#   WIPE=1                `make stack-down` forgets the data too
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-unit test-it fmt lint deny stack-up stack-down
+
+# A Rust that rustup has just installed is not on PATH yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+PROFILE ?= dev
+CARGO_PROFILE := --locked --profile $(PROFILE)
+STACK_ENV = $${NOCTUS_STACK_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/noctus-stack}/stack.env
+REAL_SERVICES = --real --brokers "$$NOCTUS_TEST_BROKERS" --registry "$$NOCTUS_TEST_REGISTRY" --database "$$NOCTUS_TEST_DATABASE"
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.* ## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.* ## /\1\t/' | expand -t 14
+
+setup: ## Install what the build needs from apt (as root), or print the line that does
+	@.ci/setup
+
+build: setup ## Compile the executable: target/debug/noctus, or target/release/noctus with PROFILE=release
+	cargo build $(CARGO_PROFILE)
+
+demo: build ## The whole way of an order, with a report; STAY=1 keeps it up, REAL=1 plays it on the test stack
+	@$(if $(REAL),tests/stack/up && . "$(STACK_ENV)" &&) exec cargo run -q $(CARGO_PROFILE) -- demo $(if $(STAY),--stay) $(if $(REAL),$(REAL_SERVICES))
+
+test: lint test-unit test-it ## Everything that CI runs: format, lints, unit and property tests, the real stack
+
+test-unit: setup ## Unit and property tests; they need no service
+	cargo test --locked --lib
+
+test-it: setup stack-up ## The integration tests, on the test stack
+	cargo test --locked --test it
+
+fmt: ## Format the code
+	cargo fmt
+
+lint: setup ## Check the format and the lints
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+deny: ## Check licences, sources and duplicates of dependencies (needs cargo-deny)
+	cargo deny --locked check bans licenses sources
+
+stack-up: ## Bring up Kafka, the registry and Postgres for the tests; again and again is fast
+	tests/stack/up
+
+stack-down: ## End them; WIPE=1 removes their data
+	tests/stack/down $(if $(WIPE),--wipe)

@@ -1,0 +1,185 @@
+//! Owns the gate's transaction (I2): fence, facts under lock, known keys, judge in offset order, ledger rows,
+//! reservations, owed events, commit. Never reserves or owes anything for a key that it did not claim.
+//! Invariant: either all of a batch is committed, its offsets included, or nothing.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use jiff::Timestamp;
+use tokio_postgres::IsolationLevel;
+use tokio_postgres::error::SqlState;
+
+use super::decide::{Decided, decided};
+use super::fold::Fold;
+use super::intake::Request;
+use super::quotes::Quotes;
+use super::refusal::{Reason, Refusal};
+use super::scribe::Scribe;
+use crate::domain::judge::judge;
+use crate::domain::policy::Policies;
+use crate::domain::text::IdempotencyKey;
+use crate::owed::{self, Owed};
+use crate::pg::admission::{self, Admission};
+use crate::pg::facts::{self, Facts as Locked, Wanted};
+use crate::pg::positions::{self, Move};
+use crate::runtime::clock;
+use crate::runtime::context::Context;
+
+/// The reader's name in `input_positions`.
+pub const READER: &str = "gate";
+
+/// Why a batch is not committed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum AdmitError {
+    #[error("no connection to Postgres: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    #[error("Postgres: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error(transparent)]
+    Encode(#[from] crate::wire::EncodeError),
+    #[error("a partition of the batch is another worker's by now")]
+    Fenced,
+    #[error("a key was claimed by another worker in between")]
+    Claimed,
+}
+
+impl AdmitError {
+    /// Whether the whole batch is repeated at once: another transaction was in the way, and is over.
+    pub fn repeats(&self) -> bool {
+        match self {
+            AdmitError::Claimed => true,
+            AdmitError::Postgres(error) => error.code().is_some_and(|code| {
+                *code == SqlState::T_R_SERIALIZATION_FAILURE
+                    || *code == SqlState::T_R_DEADLOCK_DETECTED
+                    || *code == SqlState::LOCK_NOT_AVAILABLE
+            }),
+            _ => false,
+        }
+    }
+}
+
+/// A batch: its requests in offset order, what was refused before the ledger, and the steps of its partitions.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct Batch {
+    pub requests: Vec<Request>,
+    pub refused: Vec<Refusal>,
+    pub moves: Vec<Move>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct Admitted {
+    pub decided: Vec<Decided>,
+    pub replays: usize,
+    pub conflicts: Vec<Refusal>,
+    /// The row of its owed events, and the events.
+    pub owed: (Option<i64>, Vec<Owed>),
+}
+
+/// Judges and commits a batch.
+pub async fn admit(
+    ctx: &Context,
+    scribe: &Scribe,
+    quotes: &Quotes,
+    policies: &Policies,
+    batch: &Batch,
+) -> Result<Admitted, AdmitError> {
+    let mut client = ctx.pool.get().await?;
+    let tx = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .start()
+        .await?;
+    let wanted = wanted(batch);
+    let (moved, locked) = futures::try_join!(
+        positions::advance(&tx, READER, &batch.moves),
+        async {
+            match batch.requests.is_empty() {
+                true => Ok(Locked::default()),
+                false => facts::lock(&tx, &wanted).await,
+            }
+        }
+    )?;
+    if !moved {
+        return Err(AdmitError::Fenced);
+    }
+    let (mut admitted, admission) = judged(batch, locked, policies, quotes, clock::now());
+    let events = scribe.events(&admitted, &batch.refused)?;
+    let (claimed, row) = futures::try_join!(
+        admission::write(&tx, &admission),
+        owed::insert(&tx, &ctx.worker, &events),
+    )?;
+    if !claimed {
+        return Err(AdmitError::Claimed);
+    }
+    tx.commit().await?;
+    admitted.owed = (row, events);
+    Ok(admitted)
+}
+
+fn wanted(batch: &Batch) -> Wanted {
+    let (mut accounts, mut lanes) = (BTreeSet::new(), BTreeSet::new());
+    let (mut traces, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    for request in &batch.requests {
+        let intake = &request.intake;
+        accounts.insert(intake.account().to_string());
+        lanes.insert((intake.account().to_string(), intake.symbol().to_string()));
+        traces.insert((intake.account().to_string(), intake.trace_id().to_string()));
+        keys.extend(request.keys.iter().map(|k| k.to_string()));
+    }
+    Wanted {
+        accounts: accounts.into_iter().collect(),
+        lanes: lanes.into_iter().collect(),
+        traces: traces.into_iter().collect(),
+        keys: keys.into_iter().collect(),
+    }
+}
+
+/// Folds the batch in offset order. A key known to the ledger, or seen earlier in the batch, never reaches the judge.
+fn judged(
+    batch: &Batch,
+    locked: Locked,
+    policies: &Policies,
+    quotes: &Quotes,
+    now: Timestamp,
+) -> (Admitted, Admission) {
+    let mut known: HashMap<String, Vec<u8>> =
+        locked.known.iter().map(|(key, known)| (key.clone(), known.digest.clone())).collect();
+    let mut fold = Fold::new(locked);
+    let mut admitted = Admitted::default();
+    let quotes = quotes.read();
+    for request in &batch.requests {
+        let first = request.keys.iter().find_map(|k| Some((k, known.get(k.as_str())?)));
+        match first {
+            Some((_, digest)) if *digest == request.digest => admitted.replays += 1,
+            Some((key, _)) => admitted.conflicts.push(conflict(request, key)),
+            None => {
+                let facts = fold.facts(&request.intake, policies, &quotes, now);
+                let judged = judge(&request.intake, &facts, policies, now);
+                fold.reserve(&request.intake, &judged, policies, now);
+                let done = decided(request, judged, &facts, now);
+                known.insert(done.row.key.clone(), request.digest.to_vec());
+                admitted.decided.push(done);
+            }
+        }
+    }
+    drop(quotes);
+    let (lanes, traces, memories) = fold.after();
+    let mut rows: Vec<_> = admitted.decided.iter().map(|d| d.row.clone()).collect();
+    // One order of claims for all workers: two that claim the same keys do not deadlock.
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    debug_assert_eq!(rows.iter().map(|r| &r.key).collect::<HashSet<_>>().len(), rows.len());
+    (admitted, Admission { rows, lanes, traces, memories })
+}
+
+fn conflict(request: &Request, key: &IdempotencyKey) -> Refusal {
+    Refusal {
+        record: request.record.clone(),
+        reason: Reason::IdempotencyConflict,
+        why: format!("key {key} was decided before with another order; that one stands"),
+        trace_id: Some(request.intake.trace_id().clone()),
+        idempotency_key: Some(key.clone()),
+    }
+}

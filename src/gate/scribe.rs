@@ -1,0 +1,63 @@
+//! Owns the gate's events as bytes owed to Kafka: decisions, alerts, dead letters.
+
+use super::admit::Admitted;
+use super::refusal::Refusal;
+use crate::domain::event::{Alert, Decision};
+use crate::kafka::registry::{RegistryError, subject_of};
+use crate::owed::Owed;
+use crate::runtime::context::Context;
+use crate::wire::{self, EncodeError, Subject};
+
+/// Turns what became of a batch into owed events.
+#[derive(Debug, Clone)]
+pub struct Scribe {
+    decision_schema: u32,
+    alert_schema: u32,
+}
+
+impl Scribe {
+    /// Looks up the ids of the schemas it writes.
+    pub async fn new(ctx: &Context) -> Result<Self, RegistryError> {
+        let id = async |subject: Subject| {
+            let name = subject_of(&ctx.config.topic(subject.topic()));
+            ctx.registry.id_of(&name, subject.schema()).await
+        };
+        Ok(Self {
+            decision_schema: id(Subject::Decision).await?,
+            alert_schema: id(Subject::Alert).await?,
+        })
+    }
+
+    /// Everything that a batch owes, in its order.
+    pub fn events(
+        &self,
+        admitted: &Admitted,
+        refused: &[Refusal],
+    ) -> Result<Vec<Owed>, EncodeError> {
+        let mut events = Vec::with_capacity(admitted.decided.len());
+        for decided in &admitted.decided {
+            events.push(self.decision(&decided.decision)?);
+            for alert in &decided.alerts {
+                events.push(self.alert(alert)?);
+            }
+        }
+        for refusal in refused.iter().chain(&admitted.conflicts) {
+            events.push(refusal.dead_letter());
+            events.push(self.alert(&refusal.alert())?);
+        }
+        Ok(events)
+    }
+
+    fn decision(&self, decision: &Decision) -> Result<Owed, EncodeError> {
+        let body = wire::decision::encode(decision)?;
+        let value = wire::frame(self.decision_schema, &body);
+        let key = decision.trace_id.as_bytes().to_vec();
+        Ok(Owed::new(Subject::Decision.topic(), key, value))
+    }
+
+    fn alert(&self, alert: &Alert) -> Result<Owed, EncodeError> {
+        let value = wire::frame(self.alert_schema, &wire::alert::encode(alert)?);
+        let key = alert.trace_id.as_ref().map(|t| t.as_bytes().to_vec());
+        Ok(Owed { topic: Subject::Alert.topic(), key, value: Some(value), headers: Vec::new() })
+    }
+}

@@ -1,0 +1,491 @@
+//! Owns reading input topics in a consumer group, with Postgres as the truth of what has been read (I3).
+//! Never commits a position by itself, and never starts at Kafka's group offset: that one is for lag tools.
+//! Invariant: what is handed out for a partition is without gap from its stored position, under one epoch.
+
+mod rebalance;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use self::rebalance::{Change, Rebalances};
+use super::admin::{AdminError, topic_ids};
+use super::client::client;
+use super::record::{Record, Topic};
+use crate::pg::positions::{self, Move, Place, Taken};
+use crate::runtime::context::Context;
+use crate::wire::Subject;
+
+/// Longest question to Kafka about the ends of a partition.
+const ASK: Duration = Duration::from_secs(10);
+
+/// Why an input cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum InputError {
+    #[error("Kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("no connection to Postgres: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    #[error("Postgres: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("topic {0} does not exist: run `noctus topics apply`")]
+    NoTopic(String),
+    #[error(
+        "{topic}/{partition}: read up to {stored}, but Kafka only has {low} and later: records {stored} to {last} are lost to us. \
+         Find out what they were, then `noctus rewind` to {low}",
+        last = low - 1
+    )]
+    Lost { topic: String, partition: i32, stored: i64, low: i64 },
+}
+
+impl InputError {
+    /// Whether waiting can help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            InputError::Kafka(error) => !matches!(error, KafkaError::ClientConfig(..)),
+            InputError::Pool(_) | InputError::Postgres(_) | InputError::Admin(_) => true,
+            InputError::NoTopic(_) | InputError::Lost { .. } => true,
+        }
+    }
+}
+
+/// A partition that is ours.
+struct Owned {
+    place: Place,
+    epoch: i64,
+    /// What Postgres holds: everything before it is done.
+    next: i64,
+}
+
+/// A partition that is not read for a while.
+struct Held {
+    key: Key,
+    from: i64,
+    until: Instant,
+}
+
+type Key = (Arc<str>, i32);
+
+/// A reader's share of its topics.
+pub struct Input {
+    ctx: Context,
+    reader: &'static str,
+    consumer: Arc<StreamConsumer<Rebalances>>,
+    changes: mpsc::UnboundedReceiver<Change>,
+    topics: Vec<Topic>,
+    owned: HashMap<Key, Owned>,
+    held: Vec<Held>,
+    /// Read and not handed out yet, so that a cancelled fetch loses nothing.
+    pending: Vec<Record>,
+    /// Partitions assigned by the group and not taken in Postgres yet.
+    untaken: Vec<Key>,
+    /// librdkafka waits for an assignment, were it of nothing.
+    is_awaited: bool,
+    is_paused: bool,
+}
+
+impl Input {
+    /// Joins the reader's group.
+    pub async fn open(
+        ctx: &Context,
+        reader: &'static str,
+        subjects: &[Subject],
+    ) -> Result<Self, InputError> {
+        let topics = topics(ctx, subjects).await?;
+        let (tell, changes) = mpsc::unbounded_channel();
+        let mut config = client(&ctx.config);
+        config
+            .set("group.id", ctx.config.group(reader))
+            .set("session.timeout.ms", ctx.config.kafka.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", (ctx.config.kafka.session_timeout_ms / 4).to_string())
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("check.crcs", "true")
+            .set("isolation.level", "read_committed")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.message.max.bytes", "4194304")
+            .set("receive.message.max.bytes", "67108864")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.min.messages", "10000")
+            .set("statistics.interval.ms", "1000");
+        let consumer: StreamConsumer<Rebalances> =
+            config.create_with_context(Rebalances::new(tell))?;
+        let names: Vec<&str> = topics.iter().map(|t| &*t.name).collect();
+        consumer.subscribe(&names)?;
+        Ok(Self {
+            ctx: ctx.clone(),
+            reader,
+            consumer: Arc::new(consumer),
+            changes,
+            topics,
+            owned: HashMap::new(),
+            held: Vec::new(),
+            pending: Vec::new(),
+            untaken: Vec::new(),
+            is_awaited: false,
+            is_paused: false,
+        })
+    }
+
+    /// Waits for records; at least one, at most `max`. Cancelling it loses nothing.
+    pub async fn fetch(&mut self, max: usize) -> Result<Vec<Record>, InputError> {
+        self.unpause()?;
+        loop {
+            self.settle_changes().await?;
+            self.release_held()?;
+            if !self.pending.is_empty() {
+                return Ok(std::mem::take(&mut self.pending));
+            }
+            let wake = self.held.iter().map(|h| h.until).min();
+            let consumer = self.consumer.clone();
+            let mut stream = consumer.stream();
+            tokio::select! {
+                biased;
+                Some(change) = self.changes.recv() => self.note(change),
+                () = at(wake) => {}
+                message = stream.next() => {
+                    let mut message = message;
+                    while let Some(received) = message {
+                        match received {
+                            Ok(record) => self.keep(&record),
+                            Err(error) => self.complain(error)?,
+                        }
+                        // A change must be seen before what was read after it.
+                        if self.pending.len() >= max || !self.changes.is_empty() {
+                            break;
+                        }
+                        message = stream.next().now_or_never().flatten();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stays in the group for a while without reading on: what is needed to go on is away.
+    pub async fn tend(&mut self, pause: Duration) -> Result<(), InputError> {
+        if !self.is_paused {
+            self.consumer.pause(&self.consumer.assignment()?)?;
+            self.is_paused = true;
+        }
+        let until = Instant::now() + pause;
+        let consumer = self.consumer.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(until) => break,
+                Some(change) = self.changes.recv() => self.note(change),
+                message = consumer.recv() => match message {
+                    Ok(record) => self.keep(&record),
+                    Err(error) => self.complain(error)?,
+                }
+            }
+        }
+        self.gauge_paused();
+        Ok(())
+    }
+
+    fn unpause(&mut self) -> Result<(), InputError> {
+        if self.is_paused {
+            self.consumer.resume(&self.consumer.assignment()?)?;
+            self.is_paused = false;
+            self.gauge_paused();
+        }
+        Ok(())
+    }
+
+    fn gauge_paused(&self) {
+        let paused = if self.is_paused { self.owned.len() } else { self.held.len() };
+        self.ctx.metrics.paused.with_label_values(&[self.reader]).set(paused as i64);
+    }
+
+    /// Whether the record's partition is still ours, under the epoch it was read by.
+    pub fn owns(&self, record: &Record) -> bool {
+        let owned = self.owned.get(&(record.topic.clone(), record.partition));
+        owned.is_some_and(|o| o.epoch == record.epoch && record.offset >= o.next)
+    }
+
+    /// The steps that reading these records makes. All of them must be [owned](Self::owns).
+    pub fn moves<'r>(&self, records: impl Iterator<Item = &'r Record>) -> Vec<Move> {
+        let mut moves: BTreeMap<Place, Move> = BTreeMap::new();
+        for record in records {
+            let Some(owned) = self.owned.get(&(record.topic.clone(), record.partition)) else {
+                continue;
+            };
+            let next = record.offset + 1;
+            moves
+                .entry(owned.place.clone())
+                .and_modify(|m| m.to = m.to.max(next))
+                .or_insert_with(|| Move {
+                    place: owned.place.clone(),
+                    epoch: owned.epoch,
+                    from: owned.next,
+                    to: next,
+                });
+        }
+        moves.into_values().collect()
+    }
+
+    /// These steps are committed: tells Kafka's group offset, for lag tools.
+    pub fn done(&mut self, moves: &[Move]) {
+        let mut offsets = TopicPartitionList::new();
+        for step in moves {
+            let key = (step.place.topic.clone(), step.place.partition);
+            let Some(owned) = self.owned.get_mut(&key) else { continue };
+            if owned.epoch != step.epoch {
+                continue;
+            }
+            owned.next = step.to;
+            let added =
+                offsets.add_partition_offset(&key.0, key.1, Offset::Offset(step.to));
+            if let Err(error) = added {
+                tracing::debug!(%error, "a group offset was not told");
+            }
+            self.gauge_lag(&key, step.to);
+        }
+        if offsets.count() > 0
+            && let Err(error) = self.consumer.commit(&offsets, CommitMode::Async)
+        {
+            tracing::debug!(%error, "group offsets were not told");
+        }
+    }
+
+    fn gauge_lag(&self, key: &Key, next: i64) {
+        if let Some(end) = self.consumer.context().end_of(&key.0, key.1) {
+            let partition = key.1.to_string();
+            let lag = &self.ctx.metrics.lag_records;
+            lag.with_label_values(&[self.reader, &key.0, &partition]).set((end - next).max(0));
+        }
+    }
+
+    /// Takes the epoch of these partitions again and goes back to where Postgres is; those that are no longer
+    /// ours are let go. For a batch that was dropped.
+    pub async fn again(&mut self, moves: &[Move]) -> Result<(), InputError> {
+        for step in moves {
+            let key = (step.place.topic.clone(), step.place.partition);
+            if self.owned.remove(&key).is_some() {
+                self.drop_pending(&key);
+                self.stop_fetching(&key)?;
+                self.untaken.push(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a partition again from this offset, after a pause: what the record there needs is away.
+    /// Whoever calls drops what it has of the partition from there on.
+    pub fn hold(&mut self, record: &Record, pause: Duration) -> Result<(), InputError> {
+        let key = (record.topic.clone(), record.partition);
+        if self.owned.contains_key(&key) && !self.held.iter().any(|h| h.key == key) {
+            self.drop_pending(&key);
+            self.stop_fetching(&key)?;
+            self.held.push(Held { key, from: record.offset, until: Instant::now() + pause });
+            self.gauge_paused();
+        }
+        Ok(())
+    }
+
+    fn release_held(&mut self) -> Result<(), InputError> {
+        let now = Instant::now();
+        let (over, still): (Vec<Held>, Vec<Held>) =
+            std::mem::take(&mut self.held).into_iter().partition(|h| h.until <= now);
+        self.held = still;
+        for held in over {
+            self.start_fetching(&held.key, held.from)?;
+            self.gauge_paused();
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, message: &rdkafka::message::BorrowedMessage<'_>) {
+        use rdkafka::Message as _;
+        let Some(topic) = self.topics.iter().find(|t| *t.name == *message.topic()) else { return };
+        let key = (topic.name.clone(), message.partition());
+        // Of a partition that was given away in the meantime, or is held.
+        let Some(owned) = self.owned.get(&key) else { return };
+        if self.held.iter().any(|h| h.key == key) {
+            return;
+        }
+        let mut record = Record::of(topic, message);
+        record.epoch = owned.epoch;
+        self.pending.push(record);
+    }
+
+    fn drop_pending(&mut self, key: &Key) {
+        self.pending.retain(|r| (&r.topic, r.partition) != (&key.0, key.1));
+    }
+
+    fn start_fetching(&self, key: &Key, at: i64) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&key.0, key.1, Offset::Offset(at))?;
+        self.consumer.incremental_assign(&list)
+    }
+
+    fn stop_fetching(&self, key: &Key) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&key.0, key.1);
+        self.consumer.incremental_unassign(&list)
+    }
+
+    /// An error that the consumer reports: most pass by themselves.
+    fn complain(&mut self, error: KafkaError) -> Result<(), InputError> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => Err(error.into()),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                tracing::warn!(reader = self.reader, %error, "a topic is not there");
+                Ok(())
+            }
+            Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                tracing::error!(reader = self.reader, %error, "records we have not read are gone from Kafka");
+                self.ctx.health.not_ready(self.reader, error.to_string());
+                // Taking the partitions again tells which records are missing.
+                let keys: Vec<Key> = self.owned.keys().cloned().collect();
+                for key in keys {
+                    self.owned.remove(&key);
+                    self.drop_pending(&key);
+                    self.stop_fetching(&key)?;
+                    self.untaken.push(key);
+                }
+                Ok(())
+            }
+            _ => {
+                tracing::debug!(reader = self.reader, %error, "Kafka complains");
+                Ok(())
+            }
+        }
+    }
+
+    fn note(&mut self, change: Change) {
+        match change {
+            Change::Assigned(keys) => {
+                self.consumer.context().forget();
+                self.is_awaited = true;
+                self.untaken.extend(keys);
+            }
+            Change::Revoked(keys) => {
+                for key in &keys {
+                    self.owned.remove(key);
+                    self.untaken.retain(|k| k != key);
+                    self.held.retain(|h| h.key != *key);
+                    self.drop_pending(key);
+                    let partition = key.1.to_string();
+                    let gone = [self.reader, &key.0, &partition];
+                    if self.ctx.metrics.lag_records.remove_label_values(&gone).is_err() {
+                        tracing::trace!("no lag had been told");
+                    }
+                }
+                tracing::info!(reader = self.reader, partitions = %told(&keys), "partitions given away");
+            }
+        }
+    }
+
+    /// Takes in Postgres what the group gave us, and starts to read it from there.
+    async fn settle_changes(&mut self) -> Result<(), InputError> {
+        while let Ok(change) = self.changes.try_recv() {
+            self.note(change);
+        }
+        if self.untaken.is_empty() {
+            if std::mem::take(&mut self.is_awaited) {
+                self.consumer.incremental_assign(&TopicPartitionList::new())?;
+            }
+            return Ok(());
+        }
+        let names: Vec<String> = self.topics.iter().map(|t| t.name.to_string()).collect();
+        let ids = topic_ids(&self.ctx.config, &names).await?;
+        for topic in &mut self.topics {
+            let id = ids.get(&*topic.name).ok_or(InputError::NoTopic(topic.name.to_string()))?;
+            if **id != *topic.id {
+                tracing::warn!(topic = &*topic.name, "the topic was made anew: a new input");
+                topic.id = id.as_str().into();
+            }
+        }
+        let places = self.untaken.iter().filter_map(|key| {
+            let topic = self.topics.iter().find(|t| t.name == key.0)?;
+            Some(Place { topic_id: topic.id.clone(), topic: key.0.clone(), partition: key.1 })
+        });
+        let places: Vec<Place> = places.collect();
+        let mut client = self.ctx.pool.get().await?;
+        let worker = self.ctx.worker.clone();
+        let taken = positions::take(&mut client, self.reader, &worker, &places).await?;
+        let mut starts = Vec::with_capacity(taken.len());
+        for one in taken {
+            let next = self.start_of(&client, &one).await?;
+            starts.push((one, next));
+        }
+        // No callback has run since: rebalances are told only while the consumer is polled.
+        let mut list = TopicPartitionList::new();
+        for (taken, next) in starts {
+            let key = (taken.place.topic.clone(), taken.place.partition);
+            list.add_partition_offset(&key.0, key.1, Offset::Offset(next))?;
+            self.gauge_lag(&key, next);
+            self.owned.insert(key, Owned { place: taken.place, epoch: taken.epoch, next });
+        }
+        self.consumer.incremental_assign(&list)?;
+        self.is_awaited = false;
+        tracing::info!(reader = self.reader, partitions = %told(&self.untaken), "partitions taken");
+        self.untaken.clear();
+        Ok(())
+    }
+
+    /// Where reading starts: what Postgres holds, or the first record there is if nothing was read yet.
+    async fn start_of(
+        &self,
+        client: &deadpool_postgres::Client,
+        taken: &Taken,
+    ) -> Result<i64, InputError> {
+        let (consumer, place) = (self.consumer.clone(), taken.place.clone());
+        let ask = move || consumer.fetch_watermarks(&place.topic, place.partition, ASK);
+        let (low, _) = tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Canceled)??;
+        let stored = taken.next_offset;
+        if stored >= low {
+            return Ok(stored);
+        }
+        if stored == 0 && taken.epoch == 1 {
+            positions::begin(client, self.reader, taken, low).await?;
+            return Ok(low);
+        }
+        let (topic, partition) = (taken.place.topic.to_string(), taken.place.partition);
+        Err(InputError::Lost { topic, partition, stored, low })
+    }
+
+    /// Leaves the group, so that others take over at once. Blocks its thread for a moment.
+    pub fn leave(self) {
+        self.consumer.unsubscribe();
+    }
+}
+
+async fn topics(ctx: &Context, subjects: &[Subject]) -> Result<Vec<Topic>, InputError> {
+    let names: Vec<String> = subjects.iter().map(|s| ctx.config.topic(s.topic())).collect();
+    let ids = topic_ids(&ctx.config, &names).await?;
+    let topic = |(subject, name): (&Subject, &String)| {
+        let id = ids.get(name).ok_or_else(|| InputError::NoTopic(name.clone()))?;
+        let (name, id) = (name.as_str().into(), id.as_str().into());
+        Ok(Topic { name, logical: subject.topic(), id })
+    };
+    subjects.iter().zip(&names).map(topic).collect()
+}
+
+/// At this moment, or never.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn told(keys: &[Key]) -> String {
+    let told: Vec<String> = keys.iter().map(|(topic, p)| format!("{topic}/{p}")).collect();
+    told.join(" ")
+}

@@ -1,0 +1,119 @@
+//! Input positions, the fence (I3): who may move an input partition, and up to where it has been read.
+
+use std::sync::Arc;
+
+use deadpool_postgres::{Client, Transaction};
+use tokio_postgres::Error;
+
+/// A partition of an input topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub struct Place {
+    pub topic_id: Arc<str>,
+    /// The topic's actual name.
+    pub topic: Arc<str>,
+    pub partition: i32,
+}
+
+/// A partition that is ours under this epoch, read up to `next_offset`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Taken {
+    pub place: Place,
+    pub epoch: i64,
+    pub next_offset: i64,
+}
+
+/// One step of a partition under an epoch: from the offset expected to the next one to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Move {
+    pub place: Place,
+    pub epoch: i64,
+    pub from: i64,
+    pub to: i64,
+}
+
+/// Takes partitions: each gets its next epoch, and whoever had the one before is fenced off. Waits for a
+/// transaction that is moving one of them.
+pub async fn take(
+    client: &mut Client,
+    reader: &str,
+    worker: &str,
+    places: &[Place],
+) -> Result<Vec<Taken>, Error> {
+    let mut places = places.to_vec();
+    places.sort();
+    let ids: Vec<&str> = places.iter().map(|p| &*p.topic_id).collect();
+    let topics: Vec<&str> = places.iter().map(|p| &*p.topic).collect();
+    let partitions: Vec<i32> = places.iter().map(|p| p.partition).collect();
+    let tx = client.transaction().await?;
+    tx.execute(
+        "INSERT INTO input_positions (reader, topic_id, topic, partition)
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::int[]) ON CONFLICT DO NOTHING",
+        &[&reader, &ids, &topics, &partitions],
+    )
+    .await?;
+    let rows = tx
+        .query(
+            "WITH held AS MATERIALIZED (
+               SELECT p.topic_id, p.partition FROM input_positions p
+                 JOIN unnest($2::text[], $3::int[]) AS u (topic_id, partition)
+                   ON p.topic_id = u.topic_id AND p.partition = u.partition
+                WHERE p.reader = $1 ORDER BY 1, 2 FOR UPDATE OF p)
+             UPDATE input_positions p
+                SET epoch = p.epoch + 1, owner = $4, moved_at = clock_timestamp()
+               FROM held WHERE p.reader = $1 AND p.topic_id = held.topic_id AND p.partition = held.partition
+             RETURNING p.topic_id, p.partition, p.epoch, p.next_offset",
+            &[&reader, &ids, &partitions, &worker],
+        )
+        .await?;
+    tx.commit().await?;
+    let mut taken = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (id, partition): (&str, i32) = (row.try_get(0)?, row.try_get(1)?);
+        let place = places.iter().find(|p| &*p.topic_id == id && p.partition == partition);
+        if let Some(place) = place {
+            let (epoch, next_offset) = (row.try_get(2)?, row.try_get(3)?);
+            taken.push(Taken { place: place.clone(), epoch, next_offset });
+        }
+    }
+    Ok(taken)
+}
+
+/// Moves partitions within a transaction. False: one of them is another worker's by now, or was moved
+/// already; the transaction must not be committed.
+pub async fn advance(tx: &Transaction<'_>, reader: &str, moves: &[Move]) -> Result<bool, Error> {
+    let ids: Vec<&str> = moves.iter().map(|m| &*m.place.topic_id).collect();
+    let partitions: Vec<i32> = moves.iter().map(|m| m.place.partition).collect();
+    let epochs: Vec<i64> = moves.iter().map(|m| m.epoch).collect();
+    let from: Vec<i64> = moves.iter().map(|m| m.from).collect();
+    let to: Vec<i64> = moves.iter().map(|m| m.to).collect();
+    let statement = tx
+        .prepare_cached(
+            "WITH held AS MATERIALIZED (
+               SELECT p.topic_id, p.partition, u.next FROM input_positions p
+                 JOIN unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])
+                   AS u (topic_id, partition, epoch, expected, next)
+                   ON p.topic_id = u.topic_id AND p.partition = u.partition
+                WHERE p.reader = $1 AND p.epoch = u.epoch AND p.next_offset = u.expected
+                ORDER BY 1, 2 FOR UPDATE OF p)
+             UPDATE input_positions p SET next_offset = held.next, moved_at = clock_timestamp()
+               FROM held WHERE p.reader = $1 AND p.topic_id = held.topic_id AND p.partition = held.partition",
+        )
+        .await?;
+    let moved = tx.execute(&statement, &[&reader, &ids, &partitions, &epochs, &from, &to]).await?;
+    Ok(moved == moves.len() as u64)
+}
+
+/// A partition that had not been read before begins at this offset.
+pub async fn begin(client: &Client, reader: &str, taken: &Taken, at: i64) -> Result<bool, Error> {
+    let moved = client
+        .execute(
+            "UPDATE input_positions SET next_offset = $5
+              WHERE reader = $1 AND topic_id = $2 AND partition = $3 AND epoch = $4",
+            &[&reader, &&*taken.place.topic_id, &taken.place.partition, &taken.epoch, &at],
+        )
+        .await?;
+    Ok(moved == 1)
+}

@@ -1,0 +1,323 @@
+//! A production line to test the whole way on: real Kafka, registry and Postgres, a paper broker, and roles as
+//! processes of their own, so that they can be killed and stopped as in life.
+
+mod once;
+mod crash;
+mod scenarios;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use noctus::domain::request::OrderDraft;
+use noctus::kafka::producer::{Delivered, Outgoing, Producer};
+use noctus::kafka::registry::{Registry, subject_of};
+use noctus::pg;
+use noctus::runtime::clock;
+use noctus::runtime::config::Config;
+use noctus::runtime::secrets::DEV_SECRET;
+use noctus::wire::{self, Subject, signature};
+use serde_json::{Value, json};
+
+use crate::paper::PaperBroker;
+use crate::stack::{FreshDatabase, FreshPrefix, Stack, fresh_prefix, make_topics, migrated_database};
+
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// The line. Dropping it ends its processes and removes its topics and its database.
+pub struct Line {
+    pub broker: PaperBroker,
+    pub pool: pg::Pool,
+    pub config: Config,
+    producer: Producer,
+    order_schema: u32,
+    folder: PathBuf,
+    roles: u32,
+    _database: FreshDatabase,
+    pub prefix: FreshPrefix,
+}
+
+/// A role's process.
+pub struct Role {
+    pub name: String,
+    pub process: Child,
+    log: PathBuf,
+}
+
+impl Line {
+    pub async fn new(partitions: i32, change: impl FnOnce(&mut Config)) -> Self {
+        let (database, prefix) = (migrated_database().await, fresh_prefix());
+        let mut config = Stack::get().config(&database.url, &prefix);
+        let broker = PaperBroker::start(&[]);
+        config.broker.url = broker.url.clone();
+        config.broker.settle_ms = 300;
+        config.dispatch.lease_ms = 2_000;
+        config.dispatch.poll_ms = 50;
+        config.kafka.session_timeout_ms = 6_000;
+        config.kafka.orphan_after_ms = 1_000;
+        change(&mut config);
+        make_topics(&config, partitions).await;
+        noctus::ops::schemas::register_all(&config).await.expect("schemas can be registered");
+        let registry = Registry::new(&config.registry).expect("a registry client");
+        let subject = subject_of(&config.topic(Subject::OrderRequest.topic()));
+        let order_schema = registry.id_of(&subject, Subject::OrderRequest.schema()).await;
+        let folder = std::env::temp_dir().join(format!("noctus-it-{}", &*prefix));
+        std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
+        let text = serde_json::to_string_pretty(&config).expect("plain data");
+        std::fs::write(folder.join("noctus.yml"), text).expect("the folder can be written");
+        let small = pg_config(&config, 4);
+        Self {
+            broker,
+            pool: pg::connect(&small).await.expect("a pool"),
+            producer: Producer::new(&config).expect("a producer"),
+            order_schema: order_schema.expect("it was registered"),
+            config,
+            folder,
+            roles: 0,
+            _database: database,
+            prefix,
+        }
+    }
+
+    /// `noctus` with this line's configuration.
+    pub fn noctus(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_noctus"));
+        command.arg("--config").arg(self.folder.join("noctus.yml")).arg("--dev");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// A file in the line's folder.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).expect("the folder can be written");
+        path
+    }
+
+    /// Starts a role.
+    pub fn start(&mut self, role: &str) -> Role {
+        self.roles += 1;
+        let log = self.folder.join(format!("{role}-{}.log", self.roles));
+        let out = std::fs::File::create(&log).expect("the folder can be written");
+        let mut command = self.noctus();
+        command.args([role, "--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(out);
+        let process = command.spawn().expect("noctus can be started");
+        Role { name: role.into(), process, log }
+    }
+
+    /// Produces signed requests; without a partition where the key belongs.
+    pub async fn produce(&self, orders: &[Value], partition: Option<i32>) -> Vec<Delivered> {
+        let records: Vec<Outgoing> = orders.iter().map(|o| self.record(o, partition)).collect();
+        self.producer.produce(&records).await.expect("Kafka takes them")
+    }
+
+    pub fn record(&self, order: &Value, partition: Option<i32>) -> Outgoing {
+        let mut draft: OrderDraft = serde_json::from_value(order.clone()).expect("an order");
+        draft.schema_version = Some("1.1".into());
+        let body = wire::order_request::encode(&draft).expect("it fits the schema");
+        let key = format!("{}|{}", draft.account, draft.symbol).into_bytes();
+        let value = wire::frame(self.order_schema, &body);
+        let logical = Subject::OrderRequest.topic();
+        let v1 = signature::sign(DEV_SECRET.as_bytes(), logical, Some(&key), &value);
+        let header = signature::header("dev", &v1).into_bytes();
+        Outgoing {
+            topic: self.config.topic(logical),
+            key: Some(key),
+            value: Some(value),
+            headers: vec![(signature::HEADER.into(), Some(header))],
+            timestamp_ms: None,
+            partition,
+        }
+    }
+
+    pub async fn send(&self, records: &[Outgoing]) -> Vec<Delivered> {
+        self.producer.produce(records).await.expect("Kafka takes them")
+    }
+
+    /// The first value of the first row, as text.
+    pub async fn ask(&self, sql: &str) -> String {
+        let client = self.pool.get().await.expect("a connection");
+        let rows = client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        rows.iter()
+            .find_map(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_string),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+
+    pub async fn sql(&self, sql: &str) {
+        let client = self.pool.get().await.expect("a connection");
+        client.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    }
+
+    /// Asks until the answer is this one.
+    pub async fn until(&self, sql: &str, wanted: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.ask(sql).await;
+            if answer == wanted {
+                return;
+            }
+            if Instant::now() > deadline {
+                panic!("{sql} stays {answer}, not {wanted}\n{}", self.state().await);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What an unhappy test shows.
+    pub async fn state(&self) -> String {
+        let mut told = String::new();
+        for sql in [
+            "SELECT string_agg(state || ' ' || n, ', ') FROM (SELECT state, count(*) n FROM outbox_orders GROUP BY 1) s",
+            "SELECT string_agg(reader || ' ' || topic || '/' || partition || ' ' || next_offset || ' e' || epoch || ' ' || owner, E'\n' ORDER BY 1) FROM input_positions",
+            "SELECT count(*) FROM owed_events",
+        ] {
+            told += &format!("{sql}\n  {}\n", self.ask(sql).await);
+        }
+        for entry in std::fs::read_dir(&self.folder).expect("the folder is there").flatten() {
+            if entry.path().extension().is_some_and(|e| e == "log") {
+                let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().rev().take(12).collect();
+                told += &format!("--- {}\n", entry.file_name().to_string_lossy());
+                told += &lines.into_iter().rev().map(|l| format!("{l}\n")).collect::<String>();
+            }
+        }
+        told
+    }
+
+    /// So many rows are in the ledger, and nothing moves any more, the tables included.
+    pub async fn rest(&self, decided: usize) {
+        self.until("SELECT count(*) FROM outbox_orders", &decided.to_string()).await;
+        let moving = "SELECT count(*) FROM outbox_orders
+             WHERE state NOT IN ('NOT_SENT','FILLED','REJECTED','CANCELLED','EXPIRED','PARKED')";
+        self.until(moving, "0").await;
+        self.until("SELECT count(*) FROM owed_events", "0").await;
+        self.read_to_the_end("sink", &["decisions", "alerts", "exec-events"]).await;
+    }
+
+    /// A reader has read these topics to their ends.
+    pub async fn read_to_the_end(&self, reader: &str, topics: &[&str]) {
+        for topic in topics {
+            let topic = self.config.topic(topic);
+            for (partition, end) in self.ends(&topic).await {
+                if end > 0 {
+                    let sql = format!(
+                        "SELECT coalesce(max(next_offset), 0) >= {end} FROM input_positions
+                          WHERE reader = '{reader}' AND topic = '{topic}' AND partition = {partition}"
+                    );
+                    self.until(&sql, "t").await;
+                }
+            }
+        }
+    }
+
+    /// Partitions of a topic and the offsets of their next records.
+    pub async fn ends(&self, topic: &str) -> Vec<(i32, i64)> {
+        use rdkafka::consumer::{BaseConsumer, Consumer};
+        let mut client = noctus::kafka::client::client(&self.config);
+        client.set("group.id", format!("{}asker", &*self.prefix));
+        let topic = topic.to_string();
+        let ask = move || {
+            let consumer: BaseConsumer = client.create().expect("a client");
+            let limit = Duration::from_secs(10);
+            let metadata = consumer.fetch_metadata(Some(&topic), limit).expect("metadata");
+            let partitions = metadata.topics()[0].partitions().iter().map(|p| p.id());
+            partitions
+                .map(|p| (p, consumer.fetch_watermarks(&topic, p, limit).expect("offsets").1))
+                .collect()
+        };
+        tokio::task::spawn_blocking(ask).await.expect("it did not panic")
+    }
+
+    /// Every record of a topic, read by another client (confluent-kafka).
+    pub fn dump(&self, logical: &str) -> Vec<Value> {
+        let stack = Stack::get();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stack/dump.py");
+        let out = Command::new(&stack.python)
+            .arg(script)
+            .arg(self.config.topic(logical))
+            .env("BROKERS", &stack.brokers)
+            .output()
+            .expect("python can be started");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let text = String::from_utf8(out.stdout).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON lines")).collect()
+    }
+
+    /// Distinct values of the first field (event_id) of a topic's records, from a dump by another client.
+    pub fn event_ids(&self, logical: &str) -> std::collections::BTreeSet<String> {
+        let id = |record: &Value| {
+            let bytes = hex::decode(record["value"].as_str().expect("a value")).expect("hex");
+            // Frame of 5 bytes, then a string of 32 characters, its length zig-zag coded.
+            assert_eq!(bytes[5], 64, "an event begins with its id");
+            String::from_utf8(bytes[6..38].to_vec()).expect("hex digits")
+        };
+        self.dump(logical).iter().map(id).collect()
+    }
+}
+
+fn pg_config(config: &Config, pool_max: usize) -> noctus::runtime::config::Database {
+    noctus::runtime::config::Database { pool_max, ..config.database.clone() }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("its logs are in {}", self.folder.display());
+        } else if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            eprintln!("{} stays behind: {error}", self.folder.display());
+        }
+    }
+}
+
+impl Role {
+    fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().expect("kill can be run");
+        assert!(sent.success(), "{signal} {pid}");
+    }
+    pub fn kill(&mut self) {
+        self.process.kill().expect("it was running");
+        self.process.wait().expect("it can be waited for");
+    }
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+    pub fn wake(&self) {
+        self.signal("-CONT");
+    }
+    /// SIGTERM; how it ended.
+    pub fn stop(&mut self) -> std::process::ExitStatus {
+        self.signal("-TERM");
+        self.process.wait().expect("it can be waited for")
+    }
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A market order that policy has nothing against, at any hour.
+pub fn order(key: &str, symbol: &str) -> Value {
+    json!({
+        "trace_id": format!("t-{key}"), "symbol": symbol, "side": "BUY", "qty": "3",
+        "reference_price": "1.5", "requested_at": clock::now(), "idempotency_key": key,
+        "quality": {"missing_ratio": 0.0, "data_lag_min": 1.0},
+    })
+}
+
+/// Policies without hours, wide enough for many orders: a file for `policies.risk`.
+pub fn open_policy() -> PathBuf {
+    let path = std::env::temp_dir().join(format!("noctus-it-open-{}.yml", std::process::id()));
+    let text = "default: { max_position_notional: 1000000000, max_order_qty: 20000 }\n";
+    std::fs::write(&path, text).expect("the temporary folder can be written");
+    path
+}
