@@ -6,6 +6,7 @@ mod embedded;
 mod judge;
 mod line;
 mod paper;
+mod policy;
 mod schemas;
 mod source;
 mod stack;
