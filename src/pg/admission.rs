@@ -8,6 +8,7 @@ use tokio_postgres::Error;
 
 use super::PgTime;
 use super::listen::OUTBOX_CHANNEL;
+use crate::runtime::faults::is_planted;
 
 /// A decision as the ledger keeps it.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,12 +111,32 @@ const MEMORIES: &str = "INSERT INTO quality_memory (account, symbol, timeframe, 
     ON CONFLICT (account, symbol, timeframe) DO UPDATE SET lag = excluded.lag, missing = excluded.missing";
 const NOTIFY: &str = "SELECT pg_notify($1, '')";
 
+/// What takes the place of LANES and TRACES when rows were not made before (a planted mistake).
+const LANES_MADE_LATE: &str = "INSERT INTO risk_positions (account, symbol, working_buy, working_sell, recent_orders)
+    SELECT a, s, buy, sell, recent::jsonb
+      FROM unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::text[]) AS u (a, s, buy, sell, recent)
+    ON CONFLICT (account, symbol) DO UPDATE SET working_buy = excluded.working_buy,
+        working_sell = excluded.working_sell, recent_orders = excluded.recent_orders";
+const TRACES_MADE_LATE: &str = "INSERT INTO risk_traces (account, trace_id, opening_notional)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[])
+    ON CONFLICT (account, trace_id) DO UPDATE SET opening_notional = excluded.opening_notional";
+
+/// Reserves alone, without the rows it is for: a mistake that a test must notice when it is made after the commit.
+pub async fn reserve(tx: &Transaction<'_>, admission: &Admission) -> Result<(), Error> {
+    let lanes = tx.prepare_cached(LANES).await?;
+    let traces = tx.prepare_cached(TRACES).await?;
+    write_lanes(tx, &lanes, &admission.lanes).await?;
+    write_traces(tx, &traces, &admission.traces).await
+}
+
 /// Writes a batch. False: a key was claimed by another worker in between, so nothing may be committed.
 pub async fn write(tx: &Transaction<'_>, admission: &Admission) -> Result<bool, Error> {
     let (rows, lanes, traces, memories, notify) = (
         tx.prepare_cached(ROWS).await?,
-        tx.prepare_cached(LANES).await?,
-        tx.prepare_cached(TRACES).await?,
+        tx.prepare_cached(if is_planted("lock-missing-rows") { LANES_MADE_LATE } else { LANES })
+            .await?,
+        tx.prepare_cached(if is_planted("lock-missing-rows") { TRACES_MADE_LATE } else { TRACES })
+            .await?,
         tx.prepare_cached(MEMORIES).await?,
         tx.prepare_cached(NOTIFY).await?,
     );
