@@ -10,6 +10,7 @@ pub mod facts;
 pub mod lanes;
 pub mod listen;
 pub mod migrate;
+pub mod obs;
 pub mod outbox;
 pub mod outcome;
 pub mod owed;

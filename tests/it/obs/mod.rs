@@ -1,0 +1,8 @@
+//! The obs_* tables and views on a real Postgres.
+
+mod base;
+mod catalogue;
+mod months;
+mod role;
+mod views;
+mod writing;
