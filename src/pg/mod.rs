@@ -17,6 +17,7 @@ pub mod owed;
 pub mod pool;
 pub mod positions;
 pub mod risk;
+pub mod story;
 pub mod time;
 
 pub use pool::{Pool, PoolError, connect};

@@ -2,6 +2,7 @@
 
 mod base;
 mod catalogue;
+mod explain;
 mod months;
 mod role;
 mod views;
