@@ -5,6 +5,7 @@ mod documents;
 mod embedded;
 mod judge;
 mod line;
+mod obs;
 mod paper;
 mod policy;
 mod schemas;
