@@ -33,6 +33,8 @@ use crate::wire::Subject;
 
 /// Pause before something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
+/// Without records, how often the gate says that it is well.
+const IDLE: Duration = Duration::from_secs(1);
 /// How long a stop waits for a batch and its events.
 const DRAIN: Duration = Duration::from_secs(8);
 /// Fenced batches within a minute beyond which a person should look.
@@ -100,7 +102,8 @@ pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), GateError>
         if flight.is_none() {
             flight = gate.depart().await;
         }
-        // In this order: a stop stops; what landed makes room; then what is new is read and decoded meanwhile.
+        // In this order: a stop stops; what landed makes room; then what is new is read and decoded meanwhile;
+        // quotes that are there again let what waits depart.
         let room = ctx.config.gate.batch_max.saturating_sub(gate.waiting.len());
         let done = tokio::select! {
             biased;
@@ -110,6 +113,8 @@ pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), GateError>
                 Ok(records) => gate.read(records).await,
                 Err(error) => Err(error.into()),
             },
+            () = gate.quotes.changed() => Ok(()),
+            () = tokio::time::sleep(IDLE) => Ok(()),
         };
         match done {
             Ok(()) => gate.report(),

@@ -48,6 +48,13 @@ impl Quotes {
         self.newest.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Returns when it has become possible, or impossible, to judge.
+    pub async fn changed(&mut self) {
+        if self.state.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Why nothing may be judged now, if so.
     pub fn problem(&self) -> Option<String> {
         self.state.borrow().as_ref().err().cloned()

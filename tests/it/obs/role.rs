@@ -73,7 +73,10 @@ impl Place {
         let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
         let ctx = Context {
             config: Arc::new(self.config.clone()),
-            secrets: Arc::new(Secrets { idempotency: vec![], signing: Keyring::dev() }),
+            secrets: Arc::new(arc_swap::ArcSwap::from_pointee(Secrets {
+                idempotency: vec![],
+                signing: Keyring::dev(),
+            })),
             pool: pg::connect(&self.config.database).await.expect("a pool"),
             registry: Arc::new(Registry::new(&self.config.registry).expect("a registry client")),
             policies: Arc::new(arc_swap::ArcSwap::from_pointee(Policies::default())),
