@@ -23,6 +23,7 @@ use crate::pg::facts::{self, Facts as Locked, Wanted};
 use crate::pg::positions::{self, Move};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
+use crate::runtime::faults::{crash_point, is_planted};
 
 /// The reader's name in `input_positions`.
 pub const READER: &str = "gate";
@@ -105,8 +106,13 @@ pub async fn admit(
     if !moved {
         return Err(AdmitError::Fenced);
     }
-    let (mut admitted, admission) = judged(batch, locked, policies, quotes, clock::now());
+    let (mut admitted, mut admission) = judged(batch, locked, policies, quotes, clock::now());
+    crash_point("gate.judged");
     let events = scribe.events(&admitted, &batch.refused)?;
+    let late = is_planted("reserve-outside").then(|| admission.clone());
+    if late.is_some() {
+        (admission.lanes, admission.traces) = (Vec::new(), Vec::new());
+    }
     let (claimed, row) = futures::try_join!(
         admission::write(&tx, &admission),
         owed::insert(&tx, &ctx.worker, &events),
@@ -114,7 +120,14 @@ pub async fn admit(
     if !claimed {
         return Err(AdmitError::Claimed);
     }
+    crash_point("gate.rows-written");
     tx.commit().await?;
+    crash_point("gate.after-commit");
+    if let Some(late) = late {
+        let tx = client.transaction().await?;
+        admission::reserve(&tx, &late).await?;
+        tx.commit().await?;
+    }
     admitted.owed = (row, events);
     Ok(admitted)
 }

@@ -28,6 +28,7 @@ use crate::kafka::registry::RegistryError;
 use crate::owed::{Emitter, Room};
 use crate::pg::positions::Move;
 use crate::runtime::context::Context;
+use crate::runtime::faults::crash_point;
 use crate::wire::Subject;
 
 /// Pause before something that failed is tried again.
@@ -186,6 +187,7 @@ impl Gate {
 
     /// Signature → decode → shape → key. A record that cannot be read yet holds its partition, and no other.
     async fn read(&mut self, records: Vec<Record>) -> Result<(), GateError> {
+        crash_point("gate.after-poll");
         let mut held: Vec<(Arc<str>, i32)> = Vec::new();
         for record in records {
             let place = (record.topic.clone(), record.partition);
@@ -209,6 +211,7 @@ impl Gate {
                 }
             }
         }
+        crash_point("gate.decoded");
         Ok(())
     }
 
@@ -248,6 +251,7 @@ impl Gate {
             Ok(admitted) => {
                 self.count(&batch, &admitted, began);
                 self.input.done(&batch.moves);
+                crash_point("gate.offset-stored");
                 let (row, events) = admitted.owed;
                 self.emitter.emit(Some(room), row, events);
                 Ok(())

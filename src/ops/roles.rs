@@ -16,7 +16,7 @@ use crate::runtime::config::Config;
 use crate::runtime::context::Context;
 use crate::runtime::health::Health;
 use crate::runtime::secrets::Secrets;
-use crate::runtime::{http, policies};
+use crate::runtime::{faults, http, policies};
 
 /// How long roles may take to drain.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -69,6 +69,9 @@ pub async fn run(args: Args, roles: &[Role], global: &Global) -> anyhow::Result<
         config.http.listen = listen;
     }
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    if faults::COMPILED_IN {
+        tracing::warn!("this build can be told to fail (feature faults): never use it with real orders");
+    }
     let ctx = context(config).await?;
     let stop = CancellationToken::new();
     let listen = ctx.config.http.listen;

@@ -11,6 +11,7 @@ use super::Owed;
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::pg::{Pool, owed};
 use crate::runtime::context::Context;
+use crate::runtime::faults::crash_point;
 
 /// Batches committed and not acknowledged at one time; whoever wants to commit more waits (F19).
 const BATCHES_MAX: u32 = 16;
@@ -86,6 +87,7 @@ impl Inner {
         };
         let records: Vec<Outgoing> = events.iter().map(out).collect();
         self.producer.produce(&records).await?;
+        crash_point("emission.acked");
         for event in events {
             self.ctx.metrics.owed_emitted.with_label_values(&[event.topic]).inc();
         }

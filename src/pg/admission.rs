@@ -8,6 +8,7 @@ use tokio_postgres::Error;
 
 use super::PgTime;
 use super::listen::OUTBOX_CHANNEL;
+use crate::runtime::faults::is_planted;
 
 /// A decision as the ledger keeps it.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,8 @@ pub struct LedgerRow {
     pub opening_notional: Decimal,
     pub risk_price: Option<Decimal>,
     pub working_qty: Decimal,
+    pub unit_value: Decimal,
+    pub arm: Option<String>,
     pub topic_id: String,
     pub partition: i32,
     pub offset: i64,
@@ -83,16 +86,17 @@ pub struct Admission {
 const ROWS: &str = "INSERT INTO outbox_orders (idempotency_key, trace_id, payload, digest, account, symbol, action,
         requested_qty, decided_qty, order_type, limit_price, stop_price, reference_price, stop_loss, take_profit,
         time_in_force, strategy, requested_at, valid_until, decided_at, dispatch_by, state, opening_qty,
-        opening_notional, risk_price, working_qty, source_topic_id, source_partition, source_offset)
+        opening_notional, risk_price, working_qty, source_topic_id, source_partition, source_offset, unit_value, arm)
     SELECT k, t, p::jsonb, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp,
-           wq, ti, pa, os
+           wq, ti, pa, os, uv, arm
       FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::numeric[],
                   $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[], $14::numeric[],
                   $15::numeric[], $16::text[], $17::text[], $18::timestamptz[], $19::timestamptz[],
                   $20::timestamptz[], $21::timestamptz[], $22::text[], $23::numeric[], $24::numeric[],
-                  $25::numeric[], $26::numeric[], $27::text[], $28::int[], $29::bigint[])
+                  $25::numeric[], $26::numeric[], $27::text[], $28::int[], $29::bigint[],
+                  $30::numeric[], $31::text[])
         AS u (k, t, p, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp, wq,
-              ti, pa, os)
+              ti, pa, os, uv, arm)
     ON CONFLICT (idempotency_key) DO NOTHING RETURNING 1";
 const LANES: &str = "UPDATE risk_positions p
         SET working_buy = u.buy, working_sell = u.sell, recent_orders = u.recent::jsonb
@@ -107,12 +111,32 @@ const MEMORIES: &str = "INSERT INTO quality_memory (account, symbol, timeframe, 
     ON CONFLICT (account, symbol, timeframe) DO UPDATE SET lag = excluded.lag, missing = excluded.missing";
 const NOTIFY: &str = "SELECT pg_notify($1, '')";
 
+/// What takes the place of LANES and TRACES when rows were not made before (a planted mistake).
+const LANES_MADE_LATE: &str = "INSERT INTO risk_positions (account, symbol, working_buy, working_sell, recent_orders)
+    SELECT a, s, buy, sell, recent::jsonb
+      FROM unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::text[]) AS u (a, s, buy, sell, recent)
+    ON CONFLICT (account, symbol) DO UPDATE SET working_buy = excluded.working_buy,
+        working_sell = excluded.working_sell, recent_orders = excluded.recent_orders";
+const TRACES_MADE_LATE: &str = "INSERT INTO risk_traces (account, trace_id, opening_notional)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::numeric[])
+    ON CONFLICT (account, trace_id) DO UPDATE SET opening_notional = excluded.opening_notional";
+
+/// Reserves alone, without the rows it is for: a mistake that a test must notice when it is made after the commit.
+pub async fn reserve(tx: &Transaction<'_>, admission: &Admission) -> Result<(), Error> {
+    let lanes = tx.prepare_cached(LANES).await?;
+    let traces = tx.prepare_cached(TRACES).await?;
+    write_lanes(tx, &lanes, &admission.lanes).await?;
+    write_traces(tx, &traces, &admission.traces).await
+}
+
 /// Writes a batch. False: a key was claimed by another worker in between, so nothing may be committed.
 pub async fn write(tx: &Transaction<'_>, admission: &Admission) -> Result<bool, Error> {
     let (rows, lanes, traces, memories, notify) = (
         tx.prepare_cached(ROWS).await?,
-        tx.prepare_cached(LANES).await?,
-        tx.prepare_cached(TRACES).await?,
+        tx.prepare_cached(if is_planted("lock-missing-rows") { LANES_MADE_LATE } else { LANES })
+            .await?,
+        tx.prepare_cached(if is_planted("lock-missing-rows") { TRACES_MADE_LATE } else { TRACES })
+            .await?,
         tx.prepare_cached(MEMORIES).await?,
         tx.prepare_cached(NOTIFY).await?,
     );
@@ -179,6 +203,8 @@ async fn write_rows(
             &column!(|r| r.topic_id.as_str()),
             &column!(|r| r.partition),
             &column!(|r| r.offset),
+            &column!(|r| r.unit_value),
+            &column!(|r| r.arm.as_deref()),
         ],
     )
     .await

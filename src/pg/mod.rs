@@ -10,12 +10,14 @@ pub mod facts;
 pub mod lanes;
 pub mod listen;
 pub mod migrate;
+pub mod obs;
 pub mod outbox;
 pub mod outcome;
 pub mod owed;
 pub mod pool;
 pub mod positions;
 pub mod risk;
+pub mod story;
 pub mod time;
 
 pub use pool::{Pool, PoolError, connect};

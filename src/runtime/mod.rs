@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod faults;
 pub mod health;
 pub mod http;
 pub mod keyring;

@@ -132,6 +132,118 @@ impl Hours {
     }
 }
 
+impl Hours {
+    /// Whether `other` is open whenever this is, for certain. Hours of different zones are not compared.
+    pub fn is_within(&self, other: &Hours) -> bool {
+        if *other == Hours::ALWAYS {
+            return true;
+        }
+        let (a, b) = (Week::of(self), Week::of(other));
+        let open = |at: usize| b.today[at] || b.carried[at];
+        a.zone == b.zone
+            && b.holidays.iter().all(|day| a.holidays.contains(day))
+            && (0..Week::MINUTES)
+                .all(|at| (!a.today[at] || b.today[at]) && (!a.carried[at] || open(at)))
+    }
+
+    /// All of it on one line.
+    pub fn told(&self) -> String {
+        let calendar = match self {
+            Hours::Utc(windows) if windows.is_empty() => return "always open".into(),
+            Hours::Utc(_) => return self.to_string(),
+            Hours::Calendar(calendar) => calendar,
+        };
+        let session = |s: &Session| {
+            let days: Vec<&str> = s.days.iter().map(|day| day_name(*day)).collect();
+            format!("{} {}", days.join(","), s.window)
+        };
+        let mut parts: Vec<String> = calendar.sessions.iter().map(session).collect();
+        if parts.is_empty() {
+            parts.push("always open".into());
+        }
+        if !calendar.holidays.is_empty() {
+            let days: Vec<String> = calendar.holidays.iter().map(Date::to_string).collect();
+            parts.push(format!("but for {}", days.join(", ")));
+        }
+        format!("{} {}", calendar.zone, parts.join("; "))
+    }
+}
+
+/// The days of a week as they are written in a file.
+pub(super) const DAYS: [(&str, Weekday); 7] = [
+    ("mon", Weekday::Monday),
+    ("tue", Weekday::Tuesday),
+    ("wed", Weekday::Wednesday),
+    ("thu", Weekday::Thursday),
+    ("fri", Weekday::Friday),
+    ("sat", Weekday::Saturday),
+    ("sun", Weekday::Sunday),
+];
+
+fn day_name(day: Weekday) -> &'static str {
+    DAYS.iter().find(|(_, d)| *d == day).map_or("", |(name, _)| name)
+}
+
+/// The minutes of a week that are open: by a session of the same day, or by one that started the day
+/// before (which a holiday of that day closes too).
+struct Week<'h> {
+    zone: &'h str,
+    today: Vec<bool>,
+    carried: Vec<bool>,
+    holidays: &'h [Date],
+}
+
+impl<'h> Week<'h> {
+    const MINUTES: usize = 7 * DAY_MIN as usize;
+
+    fn of(hours: &'h Hours) -> Self {
+        let (zone, sessions, holidays): (_, Vec<(&[Weekday], Window)>, &[Date]) = match hours {
+            Hours::Utc(windows) => {
+                ("UTC", windows.iter().map(|w| (EVERY_DAY.as_slice(), *w)).collect(), &[])
+            }
+            Hours::Calendar(c) => {
+                let sessions = c.sessions.iter().map(|s| (s.days.as_slice(), s.window)).collect();
+                (&c.zone, sessions, &c.holidays)
+            }
+        };
+        let closed = !sessions.is_empty();
+        let mut week = Self {
+            zone,
+            today: vec![!closed; Self::MINUTES],
+            carried: vec![false; Self::MINUTES],
+            holidays,
+        };
+        // Without holidays it does not matter on which day a window started.
+        let tells_carried = !holidays.is_empty();
+        for (days, window) in sessions {
+            for day in days {
+                let start = day.to_monday_zero_offset().unsigned_abs() as usize * DAY_MIN as usize;
+                for minute in 0..DAY_MIN {
+                    let at = |start: usize| (start + minute as usize) % Self::MINUTES;
+                    if window.holds_today(minute) {
+                        week.today[at(start)] = true;
+                    }
+                    if window.holds_from_yesterday(minute) {
+                        let set = if tells_carried { &mut week.carried } else { &mut week.today };
+                        set[at(start + DAY_MIN as usize)] = true;
+                    }
+                }
+            }
+        }
+        week
+    }
+}
+
+const EVERY_DAY: [Weekday; 7] = [
+    Weekday::Monday,
+    Weekday::Tuesday,
+    Weekday::Wednesday,
+    Weekday::Thursday,
+    Weekday::Friday,
+    Weekday::Saturday,
+    Weekday::Sunday,
+];
+
 impl std::fmt::Display for Hours {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -2,15 +2,19 @@
 //! Never reads a file: text in, policy or every violation out.
 //! Invariant: a policy that exists is complete and within bounds; its digest is of what it means, not of its text.
 
+pub mod diff;
 pub mod hours;
 pub mod instruments;
 pub mod profiles;
 pub mod quality;
 mod read;
 pub mod risk;
+pub mod schema;
 mod tree;
 pub mod violation;
 
+#[cfg(test)]
+pub(crate) mod corpus;
 #[cfg(test)]
 mod tests;
 

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::{Date, Weekday};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use super::hours::{Calendar, Hours, Session, Window};
+use super::hours::{Calendar, DAYS, Hours, Session, Window};
 use super::read::{Bounds, Given, Section, below, scalar, shown};
 use super::tree::{self, Node, Value};
 use super::violation::{BadPolicy, Violations};
@@ -178,6 +178,7 @@ fn limits(
         .list("forbidden_symbols", found, symbol)
         .over(limits.forbidden_symbols, off.forbidden_symbols);
     limits.forbidden_symbols.sort();
+    limits.forbidden_symbols.dedup();
     limits.hours = hours(&mut section, limits.hours, zones, found);
     section.end(found);
     limits
@@ -251,16 +252,6 @@ fn holiday(node: &Node, path: &str, found: &mut Violations) -> Option<Date> {
     }
     date
 }
-
-const DAYS: [(&str, Weekday); 7] = [
-    ("mon", Weekday::Monday),
-    ("tue", Weekday::Tuesday),
-    ("wed", Weekday::Wednesday),
-    ("thu", Weekday::Thursday),
-    ("fri", Weekday::Friday),
-    ("sat", Weekday::Saturday),
-    ("sun", Weekday::Sunday),
-];
 
 fn session(node: &Node, path: &str, found: &mut Violations) -> Option<Session> {
     let mut section = Section::of(node, path, found);

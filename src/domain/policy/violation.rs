@@ -56,7 +56,7 @@ struct Window {
 }
 
 /// Most characters of a line that are shown (a policy in JSON may be one long line).
-const SHOWN_MAX: usize = 100;
+pub(crate) const SHOWN_MAX: usize = 100;
 
 fn window(line: &str, column: usize) -> Window {
     let clean = |c: char| if c.is_control() { ' ' } else { c };

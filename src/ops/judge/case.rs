@@ -50,9 +50,16 @@ const POLICIES_MAX: usize = 4_096;
 #[derive(Default)]
 pub struct Cases {
     policies: HashMap<String, Result<Arc<Policies>, String>>,
+    /// What every case is judged under, if cases do not say.
+    fixed: Option<Arc<Policies>>,
 }
 
 impl Cases {
+    /// Cases that say no policies and are judged under these.
+    pub fn under(policies: Arc<Policies>) -> Self {
+        Self { fixed: Some(policies), ..Self::default() }
+    }
+
     /// What a line comes to.
     pub fn answer(&mut self, line: &str) -> Answer {
         let members = match slices::members(line) {
@@ -75,7 +82,10 @@ impl Cases {
             Some(text) => parse("facts", text)?,
             None => Facts::default(),
         };
-        let policies = self.policies(parts.policies.unwrap_or("{}")).map_err(Outcome::Bad)?;
+        let policies = match (&self.fixed, parts.policies) {
+            (Some(fixed), None) => fixed.clone(),
+            (_, given) => self.policies(given.unwrap_or("{}")).map_err(Outcome::Bad)?,
+        };
         let intake = match (parts.request, parts.proposal_set) {
             (Some(text), None) => order(text)?,
             (None, Some(text)) => proposal_set(text)?,

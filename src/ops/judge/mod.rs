@@ -1,7 +1,7 @@
 //! `noctus judge`: judge cases without Kafka or Postgres: JSON lines in, results out.
 
 mod by_hand;
-mod case;
+pub(super) mod case;
 mod slices;
 #[cfg(test)]
 mod tests;

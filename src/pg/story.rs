@@ -1,0 +1,417 @@
+//! The story of a trace: the ledger's rows, the sends, and what the obs_* tables say, as of one moment.
+//! Never changes anything.
+
+use deadpool_postgres::{Client, Transaction};
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde::Serialize;
+use serde_json::Value;
+use tokio_postgres::{Error, IsolationLevel, Row};
+
+use super::PgTime;
+
+/// Everything that is known of one trace.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Story {
+    pub trace_id: String,
+    /// If it was asked for by a key: only this order is told.
+    pub idempotency_key: Option<String>,
+    pub orders: Vec<Order>,
+    pub alerts: Vec<Alert>,
+    pub timeline: Vec<Hop>,
+    /// Of this trace, not yet acknowledged by Kafka.
+    pub owed: Vec<Owed>,
+    /// The database's clock.
+    pub told_at: Timestamp,
+}
+
+/// One order of it.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Order {
+    pub idempotency_key: String,
+    /// The decision; from the ledger, else from `obs_decisions`.
+    pub decision: Value,
+    /// None: the ledger does not have it (any more).
+    pub ledger: Option<Ledger>,
+    /// Whether `obs_decisions` has it.
+    pub decision_written: bool,
+    pub attempts: Vec<Attempt>,
+    pub fills: Vec<Fill>,
+    pub steps: Vec<Step>,
+    pub metrics: Option<Metrics>,
+}
+
+/// What only the ledger knows.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Ledger {
+    pub account: String,
+    pub symbol: String,
+    pub action: String,
+    pub requested_qty: Decimal,
+    pub decided_qty: Decimal,
+    pub order_type: String,
+    pub limit_price: Option<Decimal>,
+    pub stop_price: Option<Decimal>,
+    pub reference_price: Option<Decimal>,
+    pub stop_loss: Option<Decimal>,
+    pub take_profit: Option<Decimal>,
+    pub time_in_force: String,
+    pub strategy: Option<String>,
+    pub requested_at: Timestamp,
+    pub valid_until: Option<Timestamp>,
+    pub decided_at: Timestamp,
+    pub dispatch_by: Option<Timestamp>,
+    pub sent_at: Option<Timestamp>,
+    pub state: String,
+    pub exec_seq: i32,
+    pub executed_qty: Decimal,
+    pub avg_price: Option<Decimal>,
+    pub working_qty: Decimal,
+    pub realised_pnl: Decimal,
+    pub next_query_at: Option<Timestamp>,
+    pub query_no: i32,
+    pub quarantined: Vec<String>,
+    pub broker_ref: Option<String>,
+    pub source_partition: i32,
+    pub source_offset: i64,
+}
+
+/// One send that was begun.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Attempt {
+    pub attempt_no: i32,
+    pub worker: String,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub outcome: Option<String>,
+    pub detail: Option<Value>,
+}
+
+/// One fill that was applied.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Fill {
+    pub fill_id: String,
+    pub px: Decimal,
+    pub qty: Decimal,
+    pub filled_at: Timestamp,
+}
+
+/// One step at the broker.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Step {
+    pub exec_seq: i32,
+    pub sent_at: Timestamp,
+    pub status: String,
+    pub provider: String,
+    pub order_id: String,
+    pub executed_qty: Decimal,
+    pub avg_price: Option<Decimal>,
+    pub reason_code: Option<String>,
+    pub queue_ms: Option<i64>,
+    pub broker_rtt_ms: Option<i64>,
+    pub total_ms: Option<i64>,
+    pub response: Value,
+}
+
+/// What it cost to carry the order out.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Metrics {
+    pub retry_counts: i32,
+    pub partial_fills: i32,
+    pub slippage: Option<Decimal>,
+    pub queue_ms: Option<i64>,
+    pub broker_rtt_ms: Option<i64>,
+    pub total_ms: Option<i64>,
+}
+
+/// One fired rule.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Alert {
+    pub idempotency_key: Option<String>,
+    pub policy_name: String,
+    pub severity: String,
+    pub reason: String,
+    pub created_at: Timestamp,
+}
+
+/// One row of the timeline.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Hop {
+    pub ts: Timestamp,
+    pub kind: String,
+    pub action: Option<String>,
+    pub payload: Value,
+}
+
+/// Events of one topic that are committed and not yet acknowledged by Kafka.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Owed {
+    pub topic: String,
+    pub events: i64,
+    pub oldest: Timestamp,
+}
+
+/// The story of a trace, or of an order by its key; none if nothing is known under this name.
+pub async fn tell(client: &mut Client, name: &str) -> Result<Option<Story>, Error> {
+    let tx = client
+        .build_transaction()
+        .read_only(true)
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .start()
+        .await?;
+    let Some((trace_id, idempotency_key)) = find(&tx, name).await? else { return Ok(None) };
+    let mut orders = ledger(&tx, &trace_id).await?;
+    decisions(&tx, &trace_id, &mut orders).await?;
+    if let Some(key) = &idempotency_key {
+        orders.retain(|order| order.idempotency_key == *key);
+    }
+    parts(&tx, &trace_id, &mut orders).await?;
+    let alerts = alerts(&tx, &trace_id, idempotency_key.as_deref()).await?;
+    let timeline = timeline(&tx, &trace_id).await?;
+    let owed = owed(&tx, &trace_id).await?;
+    let told_at = tx.query_one("SELECT clock_timestamp()", &[]).await?.try_get::<_, PgTime>(0)?.0;
+    Ok(Some(Story { trace_id, idempotency_key, orders, alerts, timeline, owed, told_at }))
+}
+
+/// The trace that is meant, and the key if it is one of its orders that is meant.
+async fn find(tx: &Transaction<'_>, name: &str) -> Result<Option<(String, Option<String>)>, Error> {
+    let known = "SELECT EXISTS (SELECT FROM outbox_orders WHERE trace_id = $1)
+                     OR EXISTS (SELECT FROM obs_trace_timeline WHERE trace_id = $1)
+                     OR EXISTS (SELECT FROM owed_events WHERE convert_to($1, 'UTF8') = ANY(keys))";
+    if tx.query_one(known, &[&name]).await?.try_get(0)? {
+        return Ok(Some((name.to_string(), None)));
+    }
+    let key =
+        "SELECT trace_id FROM outbox_orders WHERE idempotency_key = $1 AND trace_id IS NOT NULL
+               UNION ALL
+               SELECT trace_id FROM obs_exec_events WHERE idempotency_key = $1
+               LIMIT 1";
+    let row = tx.query_opt(key, &[&name]).await?;
+    row.map(|row| Ok((row.try_get(0)?, Some(name.to_string())))).transpose()
+}
+
+fn time(row: &Row, at: &str) -> Result<Timestamp, Error> {
+    row.try_get::<_, PgTime>(at).map(|t| t.0)
+}
+
+fn time_opt(row: &Row, at: &str) -> Result<Option<Timestamp>, Error> {
+    row.try_get::<_, Option<PgTime>>(at).map(|t| t.map(|t| t.0))
+}
+
+async fn ledger(tx: &Transaction<'_>, trace: &str) -> Result<Vec<Order>, Error> {
+    let rows =
+        tx.query("SELECT * FROM outbox_orders WHERE trace_id = $1 ORDER BY id", &[&trace]).await?;
+    let read = |row: &Row| {
+        let ledger = Ledger {
+            account: row.try_get("account")?,
+            symbol: row.try_get("symbol")?,
+            action: row.try_get("action")?,
+            requested_qty: row.try_get("requested_qty")?,
+            decided_qty: row.try_get("decided_qty")?,
+            order_type: row.try_get("order_type")?,
+            limit_price: row.try_get("limit_price")?,
+            stop_price: row.try_get("stop_price")?,
+            reference_price: row.try_get("reference_price")?,
+            stop_loss: row.try_get("stop_loss")?,
+            take_profit: row.try_get("take_profit")?,
+            time_in_force: row.try_get("time_in_force")?,
+            strategy: row.try_get("strategy")?,
+            requested_at: time(row, "requested_at")?,
+            valid_until: time_opt(row, "valid_until")?,
+            decided_at: time(row, "decided_at")?,
+            dispatch_by: time_opt(row, "dispatch_by")?,
+            sent_at: time_opt(row, "sent_at")?,
+            state: row.try_get("state")?,
+            exec_seq: row.try_get("exec_seq")?,
+            executed_qty: row.try_get("executed_qty")?,
+            avg_price: row.try_get("avg_price")?,
+            working_qty: row.try_get("working_qty")?,
+            realised_pnl: row.try_get("realised_pnl")?,
+            next_query_at: time_opt(row, "next_query_at")?,
+            query_no: row.try_get("query_no")?,
+            quarantined: row.try_get("quarantined")?,
+            broker_ref: row.try_get("broker_ref")?,
+            source_partition: row.try_get("source_partition")?,
+            source_offset: row.try_get("source_offset")?,
+        };
+        let (key, decision) = (row.try_get("idempotency_key")?, row.try_get("payload")?);
+        Ok(Order { ledger: Some(ledger), ..Order::new(key, decision) })
+    };
+    rows.iter().map(read).collect()
+}
+
+impl Order {
+    fn new(idempotency_key: String, decision: Value) -> Self {
+        Self {
+            idempotency_key,
+            decision,
+            ledger: None,
+            decision_written: false,
+            attempts: Vec::new(),
+            fills: Vec::new(),
+            steps: Vec::new(),
+            metrics: None,
+        }
+    }
+}
+
+/// Marks the orders whose decision is written, and adds those that the ledger does not have.
+async fn decisions(
+    tx: &Transaction<'_>,
+    trace: &str,
+    orders: &mut Vec<Order>,
+) -> Result<(), Error> {
+    let rows = tx
+        .query(
+            "SELECT idempotency_key, decision || features || jsonb_build_object('trace_id', trace_id,
+                    'engine_version', engine_version, 'strategy_name', strategy_name, 'score', score::text,
+                    'reason', reason, 'price', price::text)
+               FROM obs_decisions WHERE trace_id = $1 ORDER BY made_at, event_id",
+            &[&trace],
+        )
+        .await?;
+    for row in &rows {
+        let key: String = row.try_get(0)?;
+        match orders.iter_mut().find(|order| order.idempotency_key == key) {
+            Some(order) => order.decision_written = true,
+            None => {
+                let order = Order::new(key, row.try_get(1)?);
+                orders.push(Order { decision_written: true, ..order });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Attempts, fills, steps and metrics, each to its order.
+async fn parts(tx: &Transaction<'_>, trace: &str, orders: &mut [Order]) -> Result<(), Error> {
+    let keys: Vec<String> = orders.iter().map(|order| order.idempotency_key.clone()).collect();
+    let of = |row: &Row| -> Result<Option<usize>, Error> {
+        let key: &str = row.try_get("idempotency_key")?;
+        Ok(keys.iter().position(|k| k == key))
+    };
+    let sql = "SELECT * FROM send_attempts WHERE idempotency_key = ANY($1) ORDER BY attempt_no";
+    for row in tx.query(sql, &[&keys]).await? {
+        let Some(at) = of(&row)? else { continue };
+        orders[at].attempts.push(Attempt {
+            attempt_no: row.try_get("attempt_no")?,
+            worker: row.try_get("worker")?,
+            started_at: time(&row, "started_at")?,
+            ended_at: time_opt(&row, "ended_at")?,
+            outcome: row.try_get("outcome")?,
+            detail: row.try_get("detail")?,
+        });
+    }
+    let sql =
+        "SELECT * FROM order_fills WHERE idempotency_key = ANY($1) ORDER BY filled_at, fill_id";
+    for row in tx.query(sql, &[&keys]).await? {
+        let Some(at) = of(&row)? else { continue };
+        orders[at].fills.push(Fill {
+            fill_id: row.try_get("fill_id")?,
+            px: row.try_get("px")?,
+            qty: row.try_get("qty")?,
+            filled_at: time(&row, "filled_at")?,
+        });
+    }
+    let sql = "SELECT * FROM obs_exec_events WHERE trace_id = $1 ORDER BY exec_seq, event_id";
+    for row in tx.query(sql, &[&trace]).await? {
+        let Some(at) = of(&row)? else { continue };
+        orders[at].steps.push(step(&row)?);
+    }
+    // By its first step: the table has no index by trace.
+    let sql = "SELECT m.* FROM obs_exec_events e
+                 JOIN obs_do_metrics m ON m.event_id = e.event_id AND m.first_at = e.sent_at
+                WHERE e.trace_id = $1";
+    for row in tx.query(sql, &[&trace]).await? {
+        let Some(at) = of(&row)? else { continue };
+        orders[at].metrics = Some(Metrics {
+            retry_counts: row.try_get("retry_counts")?,
+            partial_fills: row.try_get("partial_fills")?,
+            slippage: row.try_get("slippage")?,
+            queue_ms: row.try_get("queue_ms")?,
+            broker_rtt_ms: row.try_get("broker_rtt_ms")?,
+            total_ms: row.try_get("total_ms")?,
+        });
+    }
+    Ok(())
+}
+
+fn step(row: &Row) -> Result<Step, Error> {
+    Ok(Step {
+        exec_seq: row.try_get("exec_seq")?,
+        sent_at: time(row, "sent_at")?,
+        status: row.try_get("status")?,
+        provider: row.try_get("provider")?,
+        order_id: row.try_get("order_id")?,
+        executed_qty: row.try_get("executed_qty")?,
+        avg_price: row.try_get("avg_price")?,
+        reason_code: row.try_get("reason_code")?,
+        queue_ms: row.try_get("queue_ms")?,
+        broker_rtt_ms: row.try_get("broker_rtt_ms")?,
+        total_ms: row.try_get("total_ms")?,
+        response: row.try_get("response")?,
+    })
+}
+
+async fn alerts(tx: &Transaction<'_>, trace: &str, key: Option<&str>) -> Result<Vec<Alert>, Error> {
+    let rows = tx
+        .query(
+            "SELECT * FROM obs_alerts
+              WHERE trace_id = $1 AND ($2::text IS NULL OR idempotency_key IS NOT DISTINCT FROM $2)
+              ORDER BY created_at, event_id",
+            &[&trace, &key],
+        )
+        .await?;
+    let read = |row: &Row| {
+        Ok(Alert {
+            idempotency_key: row.try_get("idempotency_key")?,
+            policy_name: row.try_get("policy_name")?,
+            severity: row.try_get("severity")?,
+            reason: row.try_get("reason")?,
+            created_at: time(row, "created_at")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+async fn timeline(tx: &Transaction<'_>, trace: &str) -> Result<Vec<Hop>, Error> {
+    let sql = "SELECT * FROM obs_trace_timeline WHERE trace_id = $1 ORDER BY ts";
+    let read = |row: &Row| {
+        Ok(Hop {
+            ts: time(row, "ts")?,
+            kind: row.try_get("kind")?,
+            action: row.try_get("action")?,
+            payload: row.try_get("payload")?,
+        })
+    };
+    tx.query(sql, &[&trace]).await?.iter().map(read).collect()
+}
+
+async fn owed(tx: &Transaction<'_>, trace: &str) -> Result<Vec<Owed>, Error> {
+    let rows = tx
+        .query(
+            "SELECT e.topic, count(*) AS events, min(o.created_at) AS oldest
+               FROM owed_events o CROSS JOIN unnest(o.topics, o.keys) AS e (topic, key)
+              WHERE e.key = convert_to($1, 'UTF8') GROUP BY e.topic ORDER BY e.topic",
+            &[&trace],
+        )
+        .await?;
+    let read = |row: &Row| {
+        Ok(Owed {
+            topic: row.try_get("topic")?,
+            events: row.try_get("events")?,
+            oldest: time(row, "oldest")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}

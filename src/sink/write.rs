@@ -1,0 +1,75 @@
+//! Owns the sink's transaction: fence, rows, dead letters, what orders cost, commit.
+//! Never moves an offset without its rows. Invariant: either all of a batch is committed, its offsets included, or
+//! nothing; written again it changes nothing.
+
+use super::intake::Refusal;
+use super::project::rows::{Row, Rows};
+use crate::gate::refusal::dead_letter;
+use crate::kafka::record::Record;
+use crate::owed::{self, Owed};
+use crate::pg::obs::{self, Counted, Months};
+use crate::pg::positions::{self, Move};
+use crate::runtime::context::Context;
+
+/// The reader's name in `input_positions`.
+pub const READER: &str = "sink";
+
+/// Why a batch is not committed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum WriteError {
+    #[error("no connection to Postgres: {0}")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    #[error("Postgres: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("a partition of the batch is another worker's by now")]
+    Fenced,
+}
+
+/// A record and what it is.
+pub(super) struct Item {
+    pub(super) record: Record,
+    pub(super) is: Result<Row, Refusal>,
+}
+
+/// A batch: its records in offset order, and the steps of their partitions.
+pub(super) struct Batch {
+    pub(super) items: Vec<Item>,
+    pub(super) moves: Vec<Move>,
+}
+
+/// What became of a batch.
+pub(super) struct Written {
+    pub(super) tables: Vec<Counted>,
+    /// Rows of `obs_do_metrics` that changed.
+    pub(super) measured: u64,
+    /// The row of its dead letters, and the dead letters.
+    pub(super) owed: (Option<i64>, Vec<Owed>),
+}
+
+/// Commits a batch. On an error nothing of it is there, but for months, which are made beforehand.
+pub(super) async fn write(
+    ctx: &Context,
+    months: &mut Months,
+    batch: &Batch,
+) -> Result<Written, WriteError> {
+    let rows = Rows::of(batch.items.iter().filter_map(|item| item.is.as_ref().ok()));
+    let letters: Vec<Owed> = batch.items.iter().filter_map(refuse).collect();
+    let mut client = ctx.pool.get().await?;
+    months.make(&client, &rows).await?;
+    let tx = client.transaction().await?;
+    if !positions::advance(&tx, READER, &batch.moves).await? {
+        return Err(WriteError::Fenced);
+    }
+    let written = obs::write(&tx, &rows).await?;
+    let row = owed::insert(&tx, &ctx.worker, &letters).await?;
+    let measured = obs::measure(&tx, &written).await?;
+    tx.commit().await?;
+    Ok(Written { tables: written.tables, measured, owed: (row, letters) })
+}
+
+/// The dead letter of a record that is no row.
+fn refuse(item: &Item) -> Option<Owed> {
+    let refusal = item.is.as_ref().err()?;
+    Some(dead_letter(&item.record, refusal.reason, &refusal.why))
+}

@@ -1,0 +1,9 @@
+//! The obs_* tables and views on a real Postgres.
+
+mod base;
+mod catalogue;
+mod explain;
+mod months;
+mod role;
+mod views;
+mod writing;

@@ -1,0 +1,127 @@
+//! `noctus policy` as a user runs it: what is printed, and the exit code.
+
+use std::path::PathBuf;
+
+use crate::judge::noctus;
+
+/// A folder of its own, gone when it goes out of scope.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("noctus-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file can be written");
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn f43_the_shipped_policies_are_good_and_a_bad_one_exits_1() {
+    let files = ["quality_policy.yml", "profiles.yaml", "risk_policy.yml", "instruments.yml"];
+    let files: Vec<String> = files.iter().map(|f| format!("configs/{f}")).collect();
+    let args: Vec<&str> =
+        ["policy", "check"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let (code, out) = noctus(&args, "");
+    assert_eq!((code, out.lines().count()), (0, 4), "{out}");
+    let (code, out) = noctus(&["policy", "check", "--kind", "risk", "configs/profiles.yaml"], "");
+    assert_eq!(code, 1);
+    assert!(
+        out.ends_with("5 violation(s)\n")
+            && out.contains("configs/profiles.yaml:3:3: default.rollout_percent: unknown key"),
+        "{out}"
+    );
+}
+
+#[test]
+fn f43_forty_mistakes_are_told_in_one_go() {
+    let file = "tests/policies/forty-mistakes.yml";
+    let (code, out) = noctus(&["policy", "check", "--kind", "risk", file], "");
+    assert_eq!(code, 1);
+    assert!(out.ends_with("40 violation(s)\n"), "{out}");
+    let carets = out.lines().filter(|line| line.trim_start_matches([' ', '|']).starts_with('^'));
+    assert_eq!(carets.count(), 40, "{out}");
+}
+
+#[test]
+fn a_diff_tells_what_is_in_force_for_each_symbol_and_whether_it_tightens() {
+    let folder = Folder::new("diff");
+    let shipped = std::fs::read_to_string("configs/risk_policy.yml").expect("it is there");
+    let tighter =
+        folder.file("a.yml", &shipped.replace("max_order_qty: 20000", "max_order_qty: 100"));
+    let looser = folder.file("b.yml", &shipped.replace("150000", "~"));
+    let args = |new: &str, more: &[&str]| {
+        let mut args = vec!["policy", "diff", "configs/risk_policy.yml", new];
+        args.extend(more);
+        noctus(&args, "")
+    };
+    let (code, out) = args(&tighter, &["--only-tighter"]);
+    assert_eq!(code, 0, "{out}");
+    let lines: Vec<&str> = out.lines().map(str::trim).collect();
+    assert_eq!(
+        lines[1..6],
+        [
+            "* (every other)",
+            "max_order_qty  20000 → 100  tightens",
+            "USDJPY",
+            "max_order_qty  20000 → 100  tightens",
+            "2 change(s): 2 tighten, 0 loosen, 0 neither",
+        ]
+    );
+    let (code, out) = args(&looser, &["--only-tighter", "--json"]);
+    assert_eq!(code, 1, "{out}");
+    let told: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!(
+        told["changes"],
+        serde_json::json!([{"scope": "USDJPY", "key": "max_position_notional",
+            "before": "150000", "after": "off", "direction": "loosens"}])
+    );
+    assert_ne!(told["digests"][0], told["digests"][1]);
+    let (code, out) = args("configs/risk_policy.yml", &["--only-tighter"]);
+    assert_eq!((code, out.contains("nothing that is in force changes")), (0, true), "{out}");
+    let (code, _) = args(&folder.file("c.yml", "default: {max_order_qty: -1}"), &[]);
+    assert_eq!(code, 78, "a bad policy is bad configuration");
+}
+
+#[test]
+fn a_test_file_beside_a_policy_is_tried_and_a_failing_case_exits_1() {
+    let (code, out) = noctus(&["policy", "test", "configs/risk_policy.test.yml"], "");
+    assert_eq!((code, out.ends_with("12 case(s), 0 failed\n")), (0, true), "{out}");
+    let folder = Folder::new("test");
+    folder.file("risk.yml", "default: {max_order_qty: 10}\n");
+    let test = folder.file(
+        "risk.test.yml",
+        "policies: {risk: risk.yml}\n\
+         given: {now: 2026-11-23T10:00:00Z, request: {symbol: GBPJPY, side: BUY, qty: 20}}\n\
+         cases:\n- {name: it is cut, expect: {decided_qty: 10}}\n- {name: it is not, expect: {decided_qty: 20}}\n",
+    );
+    let report = folder.0.join("junit.xml").display().to_string();
+    let (code, out) = noctus(&["policy", "test", &test, "--junit", &report], "");
+    assert_eq!(code, 1);
+    assert!(out.contains("  ok    it is cut\n  FAIL  it is not\n"), "{out}");
+    assert!(out.contains("        decided_qty: expected 20, got \"10\"\n"), "{out}");
+    assert!(out.ends_with("2 case(s), 1 failed\n"), "{out}");
+    let xml = std::fs::read_to_string(report).expect("the report is written");
+    assert!(xml.contains("tests=\"2\" failures=\"1\" errors=\"0\""), "{xml}");
+    let (code, out) = noctus(&["policy", "test", "configs/no-such-file.yml"], "");
+    assert_eq!((code, out.contains("1 error(s)")), (1, true), "{out}");
+}
+
+#[test]
+fn the_schema_of_a_kind_is_printed_as_it_is_committed() {
+    for kind in ["quality", "profiles", "risk", "instruments"] {
+        let (code, out) = noctus(&["policy", "schema", kind], "");
+        let committed = std::fs::read_to_string(format!("configs/schema/{kind}.json"));
+        assert_eq!((code, out), (0, committed.expect("it is committed")), "{kind}");
+    }
+}
