@@ -8,7 +8,7 @@ use clap::Parser;
 use noctus::ops::Cli;
 use serde_json::Value;
 
-use crate::source::{files, read, root};
+use crate::source::{code, read, root};
 
 const COMPOSE: &str = "docker/compose.yml";
 const DOCKERFILE: &str = "docker/Dockerfile";
@@ -269,17 +269,16 @@ fn the_image_is_built_from_what_is_there_and_runs_as_nobody_special() {
 #[test]
 fn whatever_the_code_embeds_is_in_the_image_when_it_is_compiled() {
     let copied = copied();
-    for file in files("src", ".rs") {
-        let text = read(&file);
+    let root = root().canonicalize().expect("the root is there");
+    for code in code() {
+        let folder = root.join(&code.path).parent().expect("a folder").to_path_buf();
+        let text = code.lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n");
         for (at, _) in text.match_indices("include_str!(\"") {
             let (named, _) = text[at + 14..].split_once('"').expect("it ends");
-            let folder = root().join(&file).parent().expect("a folder").to_path_buf();
             let whole = folder.join(named).canonicalize().expect("what is embedded is there");
-            let root = root().canonicalize().expect("the root is there");
-            let path = whole.strip_prefix(root).expect("inside").display().to_string();
+            let path = whole.strip_prefix(&root).expect("inside").display().to_string();
             let there = copied.iter().any(|c| path == *c || path.starts_with(&format!("{c}/")));
-            let for_tests = path.starts_with("tests/vectors/");
-            assert!(there || for_tests, "{file} embeds {path}, which {DOCKERFILE} does not copy");
+            assert!(there, "{} embeds {path}, which {DOCKERFILE} does not copy", code.path);
         }
     }
     for embedded in ["migrations", "schemas", "tests/scenarios"] {

@@ -116,7 +116,7 @@ fn without_comment(line: &str) -> String {
                 continue;
             }
             // '"' as a character is no text's beginning.
-            b'"' if !escaped && !(at > 0 && bytes[at - 1] == b'\'') => inside = !inside,
+            b'"' if !escaped && (at == 0 || bytes[at - 1] != b'\'') => inside = !inside,
             b'/' if !inside && bytes.get(at + 1) == Some(&b'/') => return line[..at].to_string(),
             _ => {}
         }
@@ -128,11 +128,12 @@ fn without_comment(line: &str) -> String {
 /// Whether the line has the word, not as a part of a longer one.
 fn contains_word(line: &str, word: &str) -> bool {
     let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let starts = word.starts_with(|c: char| c.is_alphanumeric());
+    let ends = word.ends_with(|c: char| c.is_alphanumeric() || c == '_');
     let alone = |at: usize| {
-        let starts = word.starts_with(|c: char| c.is_alphanumeric());
-        let ends = word.ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        !(starts && part(line[..at].chars().next_back()))
-            && !(ends && part(line[at + word.len()..].chars().next()))
+        let before = starts && part(line[..at].chars().next_back());
+        let after = ends && part(line[at + word.len()..].chars().next());
+        !before && !after
     };
     line.match_indices(word).any(|(at, _)| alone(at))
 }
