@@ -7,6 +7,7 @@ mod judge;
 mod line;
 mod paper;
 mod policy;
+mod rules;
 mod source;
 mod stack;
 mod topics;
