@@ -58,7 +58,9 @@ CREATE TABLE outbox_orders (
     opening_notional NUMERIC(28,9) NOT NULL DEFAULT 0,   -- as decided
     risk_price      NUMERIC(28,9),
     working_qty     NUMERIC(28,9) NOT NULL DEFAULT 0,    -- still counted as working
-    realised_pnl    NUMERIC(28,9) NOT NULL DEFAULT 0,    -- realised by this order's fills, fees included
+    realised_pnl    NUMERIC(28,9) NOT NULL DEFAULT 0,    -- realised by this order's fills, account currency
+    unit_value      NUMERIC(28,9) NOT NULL DEFAULT 1,    -- account currency per unit and price step of 1: contract size × rate, as decided
+    arm             TEXT,                                -- which profile of an experiment decided, if there is one
     source_topic_id TEXT NOT NULL,
     source_partition INT NOT NULL,
     source_offset   BIGINT NOT NULL
@@ -119,6 +121,7 @@ CREATE TABLE risk_positions (
     working_sell       NUMERIC(28,9) NOT NULL DEFAULT 0,
     realised_pnl       NUMERIC(28,9) NOT NULL DEFAULT 0,
     consecutive_losses INT NOT NULL DEFAULT 0,
+    lots               JSONB NOT NULL DEFAULT '[]',        -- who opened it, oldest first: [{arm, qty}]
     recent_orders      JSONB NOT NULL DEFAULT '[]',        -- decided_at of the last minute's orders, Unix microseconds, oldest first
     PRIMARY KEY (account, symbol)
 ) WITH (fillfactor = 70);

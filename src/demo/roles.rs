@@ -100,7 +100,7 @@ async fn context(config: Arc<Config>, secrets: Arc<Secrets>) -> anyhow::Result<C
     let policies = super::policies::of(&super::scenario::PolicyParts::default())?;
     Ok(Context {
         config,
-        secrets,
+        secrets: Arc::new(arc_swap::ArcSwap::new(secrets)),
         pool,
         registry,
         policies: Arc::new(arc_swap::ArcSwap::from_pointee(policies)),

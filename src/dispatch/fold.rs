@@ -13,6 +13,7 @@ use super::broker::protocol::{Capabilities, OrderView};
 use super::events::{AlertSeen, StepSeen};
 use crate::domain::event::{Fill, OrderStatus, Severity};
 use crate::domain::money::fits_wire;
+use crate::domain::lots;
 use crate::domain::order::{Action, Event, Order, Step};
 use crate::domain::position::{Position, losses_in_a_row, share};
 use crate::domain::request::Side;
@@ -390,8 +391,7 @@ impl Fold<'_> {
     fn book(&mut self, fill: &Fill) -> bool {
         let Some(position) = self.position.as_deref_mut() else { return false };
         let before = Position { qty: position.position, avg_price: position.avg_price };
-        // Contract size and currency rate are 1 until instruments are known here.
-        let Ok(moved) = before.book(self.row.side, fill.qty, fill.px, Decimal::ONE) else {
+        let Ok(moved) = before.book(self.row.side, fill.qty, fill.px, self.row.unit_value) else {
             return false;
         };
         let Some(realised) = position.realised_pnl.checked_add(moved.realised) else {
@@ -403,6 +403,8 @@ impl Fold<'_> {
         position.position = moved.position.qty;
         position.avg_price = moved.position.avg_price;
         position.realised_pnl = realised;
+        let opened = fill.qty - moved.reduced;
+        lots::fill(&mut position.lots, moved.reduced, opened, self.row.arm.as_deref());
         self.out.settled.realised_pnl += moved.realised;
         self.out.realised += moved.realised;
         let reserved = self.out.settled.working_qty.min(fill.qty);

@@ -41,6 +41,8 @@ pub fn order_row(key: &str) -> OrderRow {
         opening_notional: Decimal::from(15_000),
         working_qty: Decimal::ONE_HUNDRED,
         realised_pnl: Decimal::ZERO,
+        unit_value: Decimal::ONE,
+        arm: None,
         read_at: at(1001),
     }
 }

@@ -111,8 +111,14 @@ impl Entry {
 
 /// Every code.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    let alone =
-        [judging::QUALITY, judging::RISK, judging::DECISIONS, orders::ALERTS, orders::CODES];
+    let alone = [
+        judging::QUALITY,
+        judging::RISK,
+        judging::DECISIONS,
+        orders::ALERTS,
+        ingest::RELOADS,
+        orders::CODES,
+    ];
     let refused = [ingest::REFUSED, fields::FIELDS];
     alone.into_iter().flatten().chain(refused.into_iter().flatten().flatten())
 }

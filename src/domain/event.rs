@@ -253,6 +253,8 @@ pub struct Decision {
     pub quote: Option<Quote>,
     /// The price that notional limits used.
     pub price: Option<Decimal>,
+    /// Contract size × rate to the account's currency: what one unit gains when its price rises by 1.
+    pub unit_value: Option<Decimal>,
     pub order_type: OrderType,
     pub time_in_force: TimeInForce,
     pub requested_at: Timestamp,

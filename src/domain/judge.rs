@@ -150,6 +150,8 @@ pub struct Judgement {
     pub opening_notional: Decimal,
     /// The price that notional limits used (before contract size and rate).
     pub price: Option<Decimal>,
+    /// Contract size × rate to the account's currency; none if the rate is unknown.
+    pub unit_value: Option<Decimal>,
     /// The quote if it was usable.
     pub quote: Option<Quote>,
     /// Every change of the quantity.
@@ -212,6 +214,7 @@ struct Draft<'a> {
     qty: Decimal,
     opening: (Decimal, Decimal),
     price: Option<Decimal>,
+    unit_value: Option<Decimal>,
     quote: Option<Quote>,
     quality: Option<Quality>,
     next: QualityMemory,
@@ -241,6 +244,7 @@ impl<'a> Draft<'a> {
             qty,
             opening: (Decimal::ZERO, Decimal::ZERO),
             price: None,
+            unit_value: None,
             quote: None,
             quality: None,
             next: facts.quality_state,
@@ -329,6 +333,7 @@ impl<'a> Draft<'a> {
             now,
         )?;
         (self.price, self.quote) = (case.price, case.quote);
+        self.unit_value = self.facts.rate.and_then(|r| r.checked_mul(instrument.contract_size));
         if let Some(quality) = self.quality {
             self.qty = risk::scale(
                 &case,
@@ -395,6 +400,7 @@ impl<'a> Draft<'a> {
             opening_qty: self.opening.0,
             opening_notional: self.opening.1,
             price: self.price,
+            unit_value: self.unit_value,
             quote: self.quote,
             steps: self.trail.steps,
             quality: self.quality,

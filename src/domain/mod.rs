@@ -8,6 +8,7 @@ pub mod event;
 pub mod exact;
 pub mod judge;
 pub mod key;
+pub mod lots;
 pub mod money;
 pub mod order;
 pub mod policy;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 
+use crate::domain::decision::Arm;
 use crate::domain::event::Quote;
 use crate::domain::judge::{
     Facts, Halt, Judgement, LagMemory, MissingMemory, QualityMemory,
@@ -86,7 +87,7 @@ impl Fold {
             rate: risk::rate(policies, intake.account(), intake.symbol(), now, quote),
             halt,
             strategy_halts,
-            oldest_lot_arm: None,
+            oldest_lot_arm: lane.and_then(|l| Arm::read(l.oldest_lot_arm.as_deref()?)),
         }
     }
 

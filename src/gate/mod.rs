@@ -8,6 +8,7 @@ mod fold;
 mod intake;
 mod quotes;
 pub mod refusal;
+mod reload;
 mod scribe;
 
 use std::sync::Arc;
@@ -167,13 +168,16 @@ impl Gate {
         stop: &CancellationToken,
     ) -> Result<Self, GateError> {
         let scribe = Scribe::new(ctx).await?;
+        let emitter = Emitter::start(ctx, stop.clone())?;
         let input = Input::open(ctx, admit::READER, &[Subject::OrderRequest, Subject::ProposalSet]);
+        let input = input.await?;
+        tokio::spawn(reload::watch(ctx.clone(), scribe.clone(), emitter.clone(), stop.clone()));
         Ok(Self {
             ctx: ctx.clone(),
             scribe,
             quotes,
-            input: input.await?,
-            emitter: Emitter::start(ctx, stop.clone())?,
+            input,
+            emitter,
             reader: Reader::new(),
             waiting: Waiting::default(),
             fenced: Vec::new(),
@@ -190,8 +194,8 @@ impl Gate {
             }
             self.ctx.metrics.gate_requests.inc();
             let ctx = self.ctx.clone();
-            let rules =
-                Rules { config: &ctx.config, secrets: &ctx.secrets, registry: &ctx.registry };
+            let secrets = ctx.secrets.load_full();
+            let rules = Rules { config: &ctx.config, secrets: &secrets, registry: &ctx.registry };
             match self.reader.read(record, rules).await {
                 Read::Request(request) => self.waiting.requests.push(*request),
                 Read::Refused(refusal) => self.waiting.refused.push(*refusal),

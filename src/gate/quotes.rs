@@ -112,7 +112,7 @@ impl Reading {
 
     async fn quote(&self, record: &Record) -> Result<(Symbol, Quote), String> {
         let value = record.value.as_deref().ok_or("it has no value")?;
-        signer(record, value, &self.ctx.config, &self.ctx.secrets)?;
+        signer(record, value, &self.ctx.config, &self.ctx.secrets.load())?;
         let (id, body) = wire::split(value).map_err(|e| e.to_string())?;
         let schema = self.ctx.registry.schema(id).await.map_err(|e| e.to_string())?;
         let (symbol, quote) = wire::quote::decode(body, &schema).map_err(|e| e.to_string())?;

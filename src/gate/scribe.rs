@@ -55,7 +55,8 @@ impl Scribe {
         Ok(Owed::new(Subject::Decision.topic(), key, value))
     }
 
-    fn alert(&self, alert: &Alert) -> Result<Owed, EncodeError> {
+    /// One alert.
+    pub fn alert(&self, alert: &Alert) -> Result<Owed, EncodeError> {
         let value = wire::frame(self.alert_schema, &wire::alert::encode(alert)?);
         let key = alert.trace_id.as_ref().map(|t| t.as_bytes().to_vec());
         Ok(Owed { topic: Subject::Alert.topic(), key, value: Some(value), headers: Vec::new() })

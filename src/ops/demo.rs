@@ -123,7 +123,7 @@ async fn show(
     let context = roles.context.clone();
     let player = Player::new(Stack {
         config: context.config,
-        secrets: context.secrets,
+        secrets: context.secrets.load_full(),
         pool: context.pool,
         registry: context.registry,
         policies: context.policies,

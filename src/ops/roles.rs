@@ -125,7 +125,7 @@ async fn context(config: Config) -> anyhow::Result<Context> {
     let registry = Arc::new(Registry::new(&config.registry)?);
     Ok(Context {
         config: Arc::new(config),
-        secrets: Arc::new(secrets),
+        secrets: Arc::new(ArcSwap::from_pointee(secrets)),
         pool,
         registry,
         policies: Arc::new(ArcSwap::from_pointee(policies)),

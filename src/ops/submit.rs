@@ -142,20 +142,30 @@ pub async fn records(
     let topic = config.topic(logical);
     let registry = Registry::new(&config.registry)?;
     let id = registry.id_of(&subject_of(&topic), Subject::OrderRequest.schema()).await?;
+    let record =
+        |order: &Prepared| record(config, id, signer, order.record_key().into_bytes(), &order.body);
+    Ok(orders.iter().map(record).collect())
+}
+
+/// One order request as a record: its body framed with the schema's id, signed, under its key.
+pub fn record(
+    config: &Config,
+    schema_id: u32,
+    signer: &SigningKey,
+    key: Vec<u8>,
+    body: &[u8],
+) -> Outgoing {
+    let logical = Subject::OrderRequest.topic();
+    let value = wire::frame(schema_id, body);
     let secret = signer.secret.expose_secret().as_bytes();
-    let signed = |order: &Prepared| {
-        let key = order.record_key().into_bytes();
-        let value = wire::frame(id, &order.body);
-        let v1 = signature::sign(secret, logical, Some(&key), &value);
-        let header = signature::header(&signer.kid, &v1).into_bytes();
-        Outgoing {
-            topic: topic.clone(),
-            key: Some(key),
-            value: Some(value),
-            headers: vec![(signature::HEADER.to_string(), Some(header))],
-            timestamp_ms: None,
-            partition: None,
-        }
-    };
-    Ok(orders.iter().map(signed).collect())
+    let v1 = signature::sign(secret, logical, Some(&key), &value);
+    let header = signature::header(&signer.kid, &v1).into_bytes();
+    Outgoing {
+        topic: config.topic(logical),
+        key: Some(key),
+        value: Some(value),
+        headers: vec![(signature::HEADER.to_string(), Some(header))],
+        timestamp_ms: None,
+        partition: None,
+    }
 }

@@ -41,6 +41,8 @@ pub struct LedgerRow {
     pub opening_notional: Decimal,
     pub risk_price: Option<Decimal>,
     pub working_qty: Decimal,
+    pub unit_value: Decimal,
+    pub arm: Option<String>,
     pub topic_id: String,
     pub partition: i32,
     pub offset: i64,
@@ -83,16 +85,17 @@ pub struct Admission {
 const ROWS: &str = "INSERT INTO outbox_orders (idempotency_key, trace_id, payload, digest, account, symbol, action,
         requested_qty, decided_qty, order_type, limit_price, stop_price, reference_price, stop_loss, take_profit,
         time_in_force, strategy, requested_at, valid_until, decided_at, dispatch_by, state, opening_qty,
-        opening_notional, risk_price, working_qty, source_topic_id, source_partition, source_offset)
+        opening_notional, risk_price, working_qty, source_topic_id, source_partition, source_offset, unit_value, arm)
     SELECT k, t, p::jsonb, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp,
-           wq, ti, pa, os
+           wq, ti, pa, os, uv, arm
       FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::numeric[],
                   $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[], $14::numeric[],
                   $15::numeric[], $16::text[], $17::text[], $18::timestamptz[], $19::timestamptz[],
                   $20::timestamptz[], $21::timestamptz[], $22::text[], $23::numeric[], $24::numeric[],
-                  $25::numeric[], $26::numeric[], $27::text[], $28::int[], $29::bigint[])
+                  $25::numeric[], $26::numeric[], $27::text[], $28::int[], $29::bigint[],
+                  $30::numeric[], $31::text[])
         AS u (k, t, p, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp, wq,
-              ti, pa, os)
+              ti, pa, os, uv, arm)
     ON CONFLICT (idempotency_key) DO NOTHING RETURNING 1";
 const LANES: &str = "UPDATE risk_positions p
         SET working_buy = u.buy, working_sell = u.sell, recent_orders = u.recent::jsonb
@@ -179,6 +182,8 @@ async fn write_rows(
             &column!(|r| r.topic_id.as_str()),
             &column!(|r| r.partition),
             &column!(|r| r.offset),
+            &column!(|r| r.unit_value),
+            &column!(|r| r.arm.as_deref()),
         ],
     )
     .await

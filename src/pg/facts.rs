@@ -41,6 +41,8 @@ pub struct LaneFacts {
     pub working_buy: Decimal,
     pub working_sell: Decimal,
     pub consecutive_losses: u32,
+    /// Which arm opened the oldest lot that is still open.
+    pub oldest_lot_arm: Option<String>,
     /// decided_at of the newest orders, oldest first.
     pub recent_orders: Vec<jiff::Timestamp>,
 }
@@ -74,7 +76,7 @@ const ACCOUNTS: &str = "SELECT account, pnl_day::timestamp AT TIME ZONE 'UTC', d
 const MAKE_LANES: &str = "INSERT INTO risk_positions (account, symbol)
     SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1, 2 ON CONFLICT DO NOTHING";
 const LANES: &str = "SELECT p.account, p.symbol, p.position, p.working_buy, p.working_sell,
-           p.consecutive_losses, p.recent_orders
+           p.consecutive_losses, p.recent_orders, p.lots->0->>'arm'
       FROM risk_positions p JOIN unnest($1::text[], $2::text[]) AS u (account, symbol)
         ON p.account = u.account AND p.symbol = u.symbol
      ORDER BY 1, 2 FOR UPDATE OF p";
@@ -173,6 +175,7 @@ fn lane(row: &Row) -> Result<((String, String), LaneFacts), Error> {
         working_buy: row.try_get(3)?,
         working_sell: row.try_get(4)?,
         consecutive_losses: u32::try_from(losses).unwrap_or(0),
+        oldest_lot_arm: row.try_get(7)?,
         recent_orders: recent.into_iter().filter_map(time).collect(),
     };
     Ok(((row.try_get(0)?, row.try_get(1)?), facts))

@@ -57,6 +57,10 @@ pub struct OrderRow {
     pub opening_notional: Decimal,
     pub working_qty: Decimal,
     pub realised_pnl: Decimal,
+    /// Contract size × rate to the account's currency, as decided.
+    pub unit_value: Decimal,
+    /// Which profile of an experiment decided.
+    pub arm: Option<String>,
     /// The database's clock when the row was read.
     pub read_at: Timestamp,
 }
@@ -66,7 +70,7 @@ const COLUMNS: &str = "o.id, o.idempotency_key, o.trace_id, o.account, o.symbol,
     coalesce(o.reference_price, o.risk_price), o.time_in_force, o.strategy, o.requested_at, o.decided_at,
     least(o.dispatch_by, o.valid_until), o.dispatch_by IS NULL, o.sent_at, o.state, o.exec_seq, o.attempt_no,
     o.query_no, o.broker_ref, o.quarantined, o.opening_qty, o.opening_notional, o.working_qty,
-    o.realised_pnl, clock_timestamp()";
+    o.realised_pnl, clock_timestamp(), o.unit_value, o.arm";
 
 /// A wire word → its value, by serde, so that words stand in one place.
 fn word<T: serde::de::DeserializeOwned>(text: String) -> Option<T> {
@@ -122,6 +126,8 @@ impl OrderRow {
             working_qty: row.try_get(28)?,
             realised_pnl: row.try_get(29)?,
             read_at: needed(30, "clock")?,
+            unit_value: row.try_get(31)?,
+            arm: row.try_get(32)?,
         })
     }
 

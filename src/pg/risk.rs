@@ -1,9 +1,11 @@
 //! Risk facts as settling moves them, and the halts in force. Locks are taken in V1's order, rows sorted.
 
 use rust_decimal::Decimal;
+use tokio_postgres::types::Json;
 use tokio_postgres::{Error, GenericClient, Transaction};
 
 use super::PgTime;
+use crate::domain::lots::Lot;
 
 /// A row of `risk_positions`, as far as fills move it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct PositionRow {
     pub working_sell: Decimal,
     pub realised_pnl: Decimal,
     pub consecutive_losses: i32,
+    /// Who opened it, oldest first.
+    pub lots: Vec<Lot>,
 }
 
 /// Makes the rows that are missing and locks all: accounts, then positions, then traces. Returns the positions.
@@ -47,7 +51,7 @@ pub async fn lock(
     let rows = tx
         .query(
             "SELECT p.account, p.symbol, p.position, p.avg_price, p.working_buy, p.working_sell,
-                    p.realised_pnl, p.consecutive_losses
+                    p.realised_pnl, p.consecutive_losses, p.lots
                FROM risk_positions p JOIN unnest($1::text[], $2::text[]) AS u (account, symbol)
                  ON p.account = u.account AND p.symbol = u.symbol
               ORDER BY 1, 2 FOR UPDATE OF p",
@@ -79,6 +83,7 @@ pub async fn lock(
                 working_sell: r.try_get(5)?,
                 realised_pnl: r.try_get(6)?,
                 consecutive_losses: r.try_get(7)?,
+                lots: r.try_get::<_, Json<Vec<Lot>>>(8)?.0,
             })
         })
         .collect()
@@ -95,10 +100,10 @@ pub async fn store_positions(tx: &Transaction<'_>, rows: &[PositionRow]) -> Resu
         "UPDATE risk_positions p
             SET position = u.position, avg_price = u.avg_price, working_buy = u.working_buy,
                 working_sell = u.working_sell, realised_pnl = u.realised_pnl,
-                consecutive_losses = u.losses
+                consecutive_losses = u.losses, lots = u.lots
            FROM unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::numeric[],
-                       $6::numeric[], $7::numeric[], $8::int[])
-             AS u (account, symbol, position, avg_price, working_buy, working_sell, realised_pnl, losses)
+                       $6::numeric[], $7::numeric[], $8::int[], $9::jsonb[])
+             AS u (account, symbol, position, avg_price, working_buy, working_sell, realised_pnl, losses, lots)
           WHERE p.account = u.account AND p.symbol = u.symbol",
         &[
             &column!(|r| r.account.as_str()),
@@ -109,6 +114,7 @@ pub async fn store_positions(tx: &Transaction<'_>, rows: &[PositionRow]) -> Resu
             &column!(|r| r.working_sell),
             &column!(|r| r.realised_pnl),
             &column!(|r| r.consecutive_losses),
+            &column!(|r| Json(&r.lots)),
         ],
     )
     .await?;

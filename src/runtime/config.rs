@@ -249,6 +249,14 @@ pub struct PolicyFiles {
     pub instruments: Option<PathBuf>,
 }
 
+impl PolicyFiles {
+    /// Those that are named.
+    pub fn named(&self) -> Vec<PathBuf> {
+        let all = [&self.quality, &self.profiles, &self.risk, &self.instruments];
+        all.into_iter().flatten().cloned().collect()
+    }
+}
+
 /// A configuration that cannot be used, with everything that is wrong with it.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration has {} violation(s):\n{}", .0.len(), .0.iter().map(|v| format!("  - {v}")).collect::<Vec<_>>().join("\n"))]

@@ -14,8 +14,8 @@ use crate::kafka::registry::Registry;
 pub struct Context {
     /// The whole configuration, validated.
     pub config: Arc<Config>,
-    /// Signing keys and idempotency secrets.
-    pub secrets: Arc<Secrets>,
+    /// Signing keys and idempotency secrets; swapped whole on reload.
+    pub secrets: Arc<arc_swap::ArcSwap<Secrets>>,
     /// Connections to Postgres.
     pub pool: crate::pg::Pool,
     /// Schemas by id.

@@ -57,6 +57,10 @@ metrics! {
     gate_fenced: IntCounter("noctus_gate_fenced_total"),
     /// Quotes that are not believed: badly signed, undecodable, under another key.
     quotes_refused: IntCounter("noctus_quotes_refused_total"),
+    /// Policy and key files taken into force while running.
+    gate_reloads: IntCounter("noctus_gate_reloads_total"),
+    /// Changed policy or key files that were refused; the last good ones stay in force.
+    gate_reloads_refused: IntCounter("noctus_gate_reloads_refused_total"),
     /// Seconds from polling a batch to its commit.
     gate_batch_seconds: Histogram("noctus_gate_batch_seconds"),
     /// Rules that fired, by policy_name.

@@ -60,25 +60,34 @@ pub fn check(name: &str, secret: &str, dev: bool) -> Result<(), BadSecrets> {
     }
 }
 
+/// The files that secrets come from, if they come from files.
+pub fn files() -> Vec<std::path::PathBuf> {
+    let named = |name: &str| std::env::var_os(format!("{name}_FILE")).map(Into::into);
+    [IDEMPOTENCY, RETIRED, SIGNING].into_iter().filter_map(named).collect()
+}
+
+const IDEMPOTENCY: &str = "NOCTRIA_IDEMPOTENCY_SECRET";
+const RETIRED: &str = "NOCTRIA_IDEMPOTENCY_SECRETS_RETIRED";
+const SIGNING: &str = "NOCTUS_SIGNING_KEYS";
+
 impl Secrets {
     /// Reads `NOCTRIA_IDEMPOTENCY_SECRET` (and retired ones, one a line, in
     /// `NOCTRIA_IDEMPOTENCY_SECRETS_RETIRED`) and `NOCTUS_SIGNING_KEYS`, each also as `…_FILE`.
     pub fn from_env(dev: bool) -> Result<Self, BadSecrets> {
-        const NAME: &str = "NOCTRIA_IDEMPOTENCY_SECRET";
-        let current = match read(NAME)? {
+        let current = match read(IDEMPOTENCY)? {
             Some(secret) => secret,
             None if dev => DEV_SECRET.to_string(),
-            None => return Err(BadSecrets::Missing { name: NAME }),
+            None => return Err(BadSecrets::Missing { name: IDEMPOTENCY }),
         };
-        check(NAME, &current, dev)?;
+        check(IDEMPOTENCY, &current, dev)?;
         let mut idempotency = vec![SecretString::from(current)];
-        for retired in read("NOCTRIA_IDEMPOTENCY_SECRETS_RETIRED")?.unwrap_or_default().lines() {
+        for retired in read(RETIRED)?.unwrap_or_default().lines() {
             idempotency.push(SecretString::from(retired.to_string()));
         }
-        let signing = match read("NOCTUS_SIGNING_KEYS")? {
+        let signing = match read(SIGNING)? {
             Some(text) => Keyring::parse(&text, dev)?,
             None if dev => Keyring::dev(),
-            None => return Err(BadSecrets::Missing { name: "NOCTUS_SIGNING_KEYS" }),
+            None => return Err(BadSecrets::Missing { name: SIGNING }),
         };
         for key in signing.keys() {
             let same = |s: &SecretString| s.expose_secret() == key.secret.expose_secret();

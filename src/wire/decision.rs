@@ -29,6 +29,7 @@ record!(Decision {
     policies,
     quote,
     price,
+    unit_value,
     order_type,
     time_in_force,
     requested_at,
@@ -69,6 +70,7 @@ fn rounded(mut d: Decision) -> Decision {
     }
     d.score = d.score.map(informative);
     d.price = d.price.map(informative);
+    d.unit_value = d.unit_value.map(informative);
     for c in &mut d.top_candidates {
         for number in
             [&mut c.qty_raw, &mut c.score, &mut c.confidence_term, &mut c.risk_term, &mut c.weight]

@@ -166,8 +166,9 @@ prop_compose! {
         (event_id, idempotency_key, trace_id, account, symbol) in
             (event_id(), key(), trace(), account(), symbol()),
         action in select(vec![Action::Buy, Action::Sell, Action::Flat, Action::Reject]),
-        (requested_qty, decided_qty, score, price) in (
+        (requested_qty, decided_qty, score, price, unit_value) in (
             wire_decimal(), wire_decimal(), option::of(wire_decimal()), option::of(wire_decimal()),
+            option::of(wire_decimal()),
         ),
         steps in vec(step(), 0..4), quality in option::of(verdict()),
         (decision_id, strategy_name, arm, reason, engine_version) in
@@ -184,7 +185,8 @@ prop_compose! {
             requested_qty, decided_qty, steps, quality, score, strategy_name, top_candidates, arm,
             reason, engine_version,
             policies: PolicyDigests { quality: q, profiles: p, risk: r, instruments: i },
-            quote, price, order_type, time_in_force, requested_at, decided_at, request, facts,
+            quote, price, unit_value, order_type, time_in_force, requested_at, decided_at, request,
+            facts,
         }
     }
 }

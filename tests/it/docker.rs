@@ -122,6 +122,20 @@ fn every_image_is_pinned_to_a_version() {
 }
 
 #[test]
+fn kafka_and_the_registry_are_those_that_the_tests_speak_to() {
+    let pom = read("tests/stack/pom.xml");
+    let version = |name: &str| {
+        let (_, rest) = pom.split_once(&format!("<{name}>")).expect("the property is there");
+        rest.split('<').next().expect("it ends").to_string()
+    };
+    let services = services();
+    for (service, property) in [("kafka", "kafka.version"), ("registry", "apicurio.version")] {
+        let image = services[service]["image"].as_str().expect("an image");
+        assert!(image.ends_with(&format!(":{}", version(property))), "{image}");
+    }
+}
+
+#[test]
 fn everything_on_this_side_that_compose_names_is_there() {
     let compose = yaml(COMPOSE);
     let volumes: BTreeSet<&String> =

@@ -1,7 +1,12 @@
 //! Documents say what is there: their links lead somewhere, the commands they name exist.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use noctus::gate::refusal::header;
+use noctus::runtime::config::Config;
+use noctus::wire::signature;
+use serde_json::Value;
 
 use crate::source::{files, read, root};
 
@@ -59,6 +64,182 @@ fn every_make_target_that_a_document_names_is_there() {
     let helped: BTreeSet<&str> =
         makefile.lines().filter(described).filter_map(|l| l.split(':').next()).collect();
     assert_eq!(helped, targets, "make help lists every target");
+}
+
+/// Rows of a document's tables whose first cell is code: what the code is, and the other cells.
+fn rows(document: &str) -> BTreeMap<String, Vec<String>> {
+    let text = read(document).replace("\\|", "\u{1}");
+    let mut found = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<String> =
+            line.trim_matches('|').split('|').map(|cell| cell.trim().to_string()).collect();
+        for code in cells[0].split('`').skip(1).step_by(2) {
+            found.insert(code.to_string(), cells[1..].to_vec());
+        }
+    }
+    found
+}
+
+#[test]
+fn operations_know_every_key_of_the_configuration_and_its_default() {
+    let defaults = serde_json::to_value(Config::default()).expect("plain data");
+    let mut keys = BTreeMap::new();
+    for (section, value) in defaults.as_object().expect("sections") {
+        match value {
+            Value::Object(section_keys) => keys.extend(
+                section_keys.iter().map(|(key, value)| (format!("{section}.{key}"), value.clone())),
+            ),
+            value => drop(keys.insert(section.clone(), value.clone())),
+        }
+    }
+    let rows = rows("docs/operations.md");
+    for (key, default) in &keys {
+        let row = rows.get(key).unwrap_or_else(|| panic!("{key} has no row"));
+        let shown = match default {
+            Value::Null => String::new(),
+            Value::Object(map) if map.is_empty() => String::new(),
+            Value::String(text) if text.is_empty() => String::new(),
+            Value::String(text) => format!("`{text}`"),
+            other => format!("`{other}`"),
+        };
+        assert_eq!(row[0], shown, "the default of {key}");
+        let number = default.is_number();
+        assert_eq!(!row[1].is_empty(), number, "{key}: a number has a unit, and nothing else has");
+        assert!(!row[2].is_empty(), "{key} has no meaning");
+    }
+    let sections: BTreeSet<&str> =
+        keys.keys().filter_map(|k| k.split_once('.')).map(|k| k.0).collect();
+    for key in rows.keys() {
+        let ours = key.split_once('.').is_some_and(|(section, _)| sections.contains(section));
+        assert!(!ours || keys.contains_key(key), "{key} is no key of the configuration");
+    }
+}
+
+#[test]
+fn operations_know_every_metric_and_its_labels() {
+    let source = read("src/runtime/metrics.rs");
+    let mut metrics = BTreeMap::new();
+    for (at, _) in source.match_indices("(\"noctus_") {
+        let rest = &source[at + 2..];
+        let (name, rest) = rest.split_once('"').expect("a name ends");
+        let arguments = rest.split_once(')').expect("arguments end").0;
+        let labels: Vec<String> =
+            arguments.split('"').skip(1).step_by(2).map(|label| format!("`{label}`")).collect();
+        metrics.insert(name.to_string(), labels.join(", "));
+    }
+    assert!(metrics.len() > 20, "the metrics are found: {metrics:?}");
+    let rows = rows("docs/operations.md");
+    for (name, labels) in &metrics {
+        let row = rows.get(name).unwrap_or_else(|| panic!("{name} has no row"));
+        assert_eq!(row[0], *labels, "the labels of {name}");
+        assert!(!row[1].is_empty(), "{name} has no meaning");
+    }
+    for name in rows.keys().filter(|name| name.starts_with("noctus_")) {
+        assert!(metrics.contains_key(name), "{name} is no metric");
+    }
+}
+
+#[test]
+fn producers_know_every_field_of_what_they_write() {
+    let text = read("docs/producers.md");
+    for schema in ["schemas/order_request_v1.1.avsc", "schemas/proposal_set.avsc"] {
+        let schema: Value = serde_json::from_str(&read(schema)).expect("a schema is JSON");
+        let mut names = Vec::new();
+        fields(&schema, &mut names);
+        assert!(names.len() > 15, "{names:?}");
+        for name in names {
+            assert!(
+                text.contains(&format!("`{name}`"))
+                    || text.contains(&format!("{{{name} "))
+                    || text.contains(&format!(", {name} ")),
+                "{name}"
+            );
+        }
+    }
+}
+
+/// Names of the fields of a schema, those of nested records too.
+fn fields(schema: &Value, names: &mut Vec<String>) {
+    match schema {
+        Value::Array(branches) => branches.iter().for_each(|branch| fields(branch, names)),
+        Value::Object(object) => {
+            for field in object.get("fields").and_then(Value::as_array).into_iter().flatten() {
+                names.push(field["name"].as_str().expect("a field has a name").to_string());
+                fields(&field["type"], names);
+            }
+            for inside in ["type", "items", "values"] {
+                object.get(inside).into_iter().for_each(|inside| fields(inside, names));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn producers_know_every_reason_and_header_of_a_dead_letter() {
+    let rows = rows("docs/producers.md");
+    let headers = [
+        header::TOPIC,
+        header::PARTITION,
+        header::OFFSET,
+        header::TIMESTAMP,
+        header::REASON,
+        header::DETAIL,
+        header::SHA256,
+        header::BYTES,
+    ];
+    for header in headers {
+        assert!(rows.contains_key(header), "{header}");
+    }
+    let source = read("src/gate/refusal.rs");
+    let mut reasons = 0;
+    for line in source.lines().map(str::trim).filter(|line| line.starts_with("Reason::")) {
+        let Some((_, after)) = line.split_once("=> \"") else { continue };
+        let reason = after.split('"').next().expect("it ends");
+        if reason.contains('.') {
+            continue; // the name of its alert
+        }
+        assert!(rows.contains_key(reason), "{reason}");
+        reasons += 1;
+    }
+    assert_eq!(reasons, 9, "and invalid_<field>");
+    assert!(rows.contains_key("invalid_<field>"));
+}
+
+#[test]
+fn the_worked_examples_of_producers_are_right() {
+    let text = read("docs/producers.md");
+    let case: Value = serde_json::from_str::<Value>(&read("tests/vectors/signatures.json"))
+        .expect("vectors are JSON")[0]
+        .clone();
+    let field = |name: &str| case[name].as_str().expect("a text").to_string();
+    let (topic, secret) = (field("topic"), field("secret"));
+    let (key, value) = (bytes(&field("key")), bytes(&field("value")));
+    let v1 = signature::sign(secret.as_bytes(), &topic, Some(&key), &value);
+    assert_eq!(v1, field("v1"));
+    let mut lines = vec![hex("noctus-v1".as_bytes())];
+    for part in [topic.as_bytes(), &key, &value] {
+        lines.push(format!("{:08x} {}", part.len(), hex(part)));
+    }
+    lines.extend([secret, format!("v1       {v1}"), signature::header("k1", &v1)]);
+    for line in lines {
+        assert!(text.contains(&line), "{line} is not in the worked example");
+    }
+    let case: Value = serde_json::from_str::<Value>(&read("tests/vectors/keys.json"))
+        .expect("vectors are JSON")[0]
+        .clone();
+    for name in ["secret", "key"] {
+        assert!(text.contains(case[name].as_str().expect("a text")), "{name} of recipe v1");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let pair = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex digits");
+    (0..hex.len()).step_by(2).map(pair).collect()
 }
 
 /// Targets of `[text](target)` that are not addresses.

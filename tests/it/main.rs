@@ -8,6 +8,7 @@ mod line;
 mod paper;
 mod policy;
 mod rules;
+mod schemas;
 mod source;
 mod stack;
 mod topics;

@@ -42,6 +42,7 @@ fn position() -> PositionRow {
         working_sell: Decimal::ZERO,
         realised_pnl: Decimal::ZERO,
         consecutive_losses: 0,
+        lots: vec![],
     }
 }
 

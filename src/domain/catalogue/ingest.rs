@@ -114,6 +114,34 @@ pub(super) const REFUSED: &[[Entry; 2]] = &[
     ],
 ];
 
+/// Files that are read again while the gate runs.
+pub(super) const RELOADS: &[Entry] = &[
+    alert(
+        "policies.reload_refused",
+        Severity::Critical,
+        (
+            "A policy file was changed and is refused. The last good policies stay in force.",
+            "Run `noctus policy check` on the files; the alert's reason has the violations. Mend them or put the old ones back.",
+        ),
+        (
+            "ポリシーファイルが変更されたが、不正なので採用しない。直前の正しいポリシーが有効のままである。",
+            "ファイルに `noctus policy check` をかける。違反はアラートの reason にある。直すか、元に戻す。",
+        ),
+    ),
+    alert(
+        "keys.reload_refused",
+        Severity::Critical,
+        (
+            "A file with signing keys or secrets was changed and is refused. The last good ones stay in force.",
+            "Check the keyring: a JSON list of kid, secret of at least 32 bytes, not_before, not_after, scopes. A key that must go at once is still in force.",
+        ),
+        (
+            "署名鍵または秘密のファイルが変更されたが、不正なので採用しない。直前の正しいものが有効のままである。",
+            "鍵の一覧を確認する。kid、32 バイト以上の secret、not_before、not_after、scopes を持つ JSON の配列である。直ちに失効させたい鍵もまだ有効なので注意する。",
+        ),
+    ),
+];
+
 const CONFLICT_EN: (&str, &str) = (
     "The key is known and stands for another order: account, symbol, side, quantity, type, prices or time in force differ. The first stands; this one is not decided.",
     "Mend the producer: a key is minted once per intended order. With recipe v1, two orders that differ in price only within a minute of a trace share a key: give explicit keys.",

@@ -149,7 +149,10 @@ impl Floor {
         let ctx = Context {
             registry: Arc::new(Registry::new(&config.registry).expect("a registry client")),
             config: Arc::new(config),
-            secrets: Arc::new(Secrets { idempotency: vec![], signing: Keyring::dev() }),
+            secrets: Arc::new(arc_swap::ArcSwap::from_pointee(Secrets {
+                idempotency: vec![],
+                signing: Keyring::dev(),
+            })),
             pool,
             policies: Arc::new(arc_swap::ArcSwap::from_pointee(Policies::default())),
             metrics: Arc::new(Metrics::default()),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Line, open_policy, order};
 
 const SYMBOLS: [&str; 8] =
-    ["USDJPY", "EURUSD", "GBPUSD", "AUDUSD", "NZDUSD", "USDCHF", "EURJPY", "GBPJPY"];
+    ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY", "NZDJPY", "CHFJPY", "CADJPY", "SGDJPY"];
 
 async fn line() -> Line {
     Line::new(4, |config| {

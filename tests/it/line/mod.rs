@@ -3,6 +3,8 @@
 
 mod once;
 mod crash;
+mod producer;
+mod refused;
 mod scenarios;
 
 use std::path::PathBuf;
