@@ -2,6 +2,7 @@
 //! Owns every rule of the contract. Never reads a clock, a file, an environment, a socket or a log.
 //! Invariant: same input, same output; the border is held by `tests/it/border.rs` and clippy.
 
+pub mod catalogue;
 pub mod decision;
 pub mod event;
 pub mod exact;

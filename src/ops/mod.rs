@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod docs;
 pub mod explain;
 pub mod judge;
 pub mod key;
@@ -142,6 +143,9 @@ enum Command {
     Config(config::Args),
     /// Print shell completions
     Completions(completions::Args),
+    /// Print the pages that are made from the code
+    #[command(hide = true)]
+    Docs(docs::Args),
 }
 
 /// Parses the command line, runs the command, and turns its end into an exit code.
@@ -188,6 +192,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Bench(a) => bench::run(a, global).await,
         Command::Config(a) => config::run(a, global),
         Command::Completions(a) => completions::run(a),
+        Command::Docs(a) => docs::run(a),
     }
 }
 

@@ -8,6 +8,7 @@ mod line;
 mod obs;
 mod paper;
 mod policy;
+mod rules;
 mod schemas;
 mod source;
 mod stack;

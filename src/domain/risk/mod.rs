@@ -129,6 +129,12 @@ pub(super) struct Rule {
     pub apply: fn(&Case, Taking) -> Result<Option<Cut>, Overflow>,
 }
 
+/// Every rule's policy_name and severity.
+#[cfg(test)]
+pub(in crate::domain) fn rule_names() -> impl Iterator<Item = (&'static str, Severity)> {
+    rules::TABLE.iter().map(|rule| (rule.name, rule.severity))
+}
+
 /// What became of a quantity, and by which rules.
 #[derive(Debug, Default)]
 pub(super) struct Trail {
