@@ -16,7 +16,6 @@ use crate::pg::outbox::OrderRow;
 use crate::runtime::context::Context;
 use crate::wire::{self, Subject};
 
-
 /// What an order's step looks like from outside.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
@@ -104,7 +103,11 @@ impl Scribe {
             at: seen.at,
         };
         let body = wire::exec_event::encode(&event)?;
-        Ok(Owed::new(Subject::ExecEvent.topic(), row.trace_id.as_bytes().to_vec(), wire::frame(self.exec_schema, &body)))
+        Ok(Owed::new(
+            Subject::ExecEvent.topic(),
+            row.trace_id.as_bytes().to_vec(),
+            wire::frame(self.exec_schema, &body),
+        ))
     }
 
     /// The alert of a rule that fired.
@@ -129,6 +132,10 @@ impl Scribe {
             at: seen.at,
         };
         let body = wire::alert::encode(&alert)?;
-        Ok(Owed::new(Subject::Alert.topic(), row.trace_id.as_bytes().to_vec(), wire::frame(self.alert_schema, &body)))
+        Ok(Owed::new(
+            Subject::Alert.topic(),
+            row.trace_id.as_bytes().to_vec(),
+            wire::frame(self.alert_schema, &body),
+        ))
     }
 }

@@ -85,7 +85,9 @@ impl DispatchError {
             Pool(_) | Postgres(_) | Moved | Outbox(OutboxError::Postgres(_)) => Disposition::Retry,
             Handshake(HandshakeError::Unavailable { .. }) => Disposition::Retry,
             Registry(RegistryError::Unavailable { .. }) => Disposition::Retry,
-            Handshake(_) | Registry(_) | Kafka(_) | Outbox(OutboxError::Row { .. }) => Disposition::Halt,
+            Handshake(_) | Registry(_) | Kafka(_) | Outbox(OutboxError::Row { .. }) => {
+                Disposition::Halt
+            }
             Encode(_) | Sender(_) => Disposition::Halt,
         }
     }

@@ -7,8 +7,8 @@ use rust_decimal::Decimal;
 
 use super::fold::{Folded, Manners, Outcome, fold};
 use super::{Dispatch, DispatchError};
-use crate::owed::{self, Owed};
 use crate::domain::event::{Fill, OrderStatus};
+use crate::owed::{self, Owed};
 use crate::pg::attempts::{self, Ended};
 use crate::pg::outbox::{self, OrderRow, Settled};
 use crate::pg::risk::{self, PositionRow};

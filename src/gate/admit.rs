@@ -88,21 +88,16 @@ pub async fn admit(
     batch: &Batch,
 ) -> Result<Admitted, AdmitError> {
     let mut client = ctx.pool.get().await?;
-    let tx = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::ReadCommitted)
-        .start()
-        .await?;
+    let tx =
+        client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
     let wanted = wanted(batch);
-    let (moved, locked) = futures::try_join!(
-        positions::advance(&tx, READER, &batch.moves),
-        async {
+    let (moved, locked) =
+        futures::try_join!(positions::advance(&tx, READER, &batch.moves), async {
             match batch.requests.is_empty() {
                 true => Ok(Locked::default()),
                 false => facts::lock(&tx, &wanted).await,
             }
-        }
-    )?;
+        })?;
     if !moved {
         return Err(AdmitError::Fenced);
     }

@@ -67,12 +67,7 @@ pub fn decided(request: &Request, judged: Judgement, facts: &Facts, now: Timesta
     Decided { decision, alerts, row }
 }
 
-fn alerts(
-    key: &IdempotencyKey,
-    intake: &Intake,
-    judged: &Judgement,
-    now: Timestamp,
-) -> Vec<Alert> {
+fn alerts(key: &IdempotencyKey, intake: &Intake, judged: &Judgement, now: Timestamp) -> Vec<Alert> {
     let alert = |(ordinal, fired): (usize, &crate::domain::judge::Fired)| {
         let kind = format!("alert:{}", fired.policy_name);
         let ordinal = u32::try_from(ordinal).unwrap_or(u32::MAX);

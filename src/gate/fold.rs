@@ -8,9 +8,7 @@ use rust_decimal::Decimal;
 
 use crate::domain::decision::Arm;
 use crate::domain::event::Quote;
-use crate::domain::judge::{
-    Facts, Halt, Judgement, LagMemory, MissingMemory, QualityMemory,
-};
+use crate::domain::judge::{Facts, Halt, Judgement, LagMemory, MissingMemory, QualityMemory};
 use crate::domain::policy::Policies;
 use crate::domain::request::{Intake, Side};
 use crate::domain::risk;
@@ -73,7 +71,8 @@ impl Fold {
         let recent = |l: &LaneFacts| {
             l.recent_orders.iter().filter(|t| now.duration_since(**t) <= RATE_WINDOW).count()
         };
-        let daily_pnl = account.filter(|a| now.duration_since(a.pnl_day) < SignedDuration::from_hours(24));
+        let daily_pnl =
+            account.filter(|a| now.duration_since(a.pnl_day) < SignedDuration::from_hours(24));
         Facts {
             position: lane.map_or(Decimal::ZERO, |l| l.position),
             working_buy: lane.map_or(Decimal::ZERO, |l| l.working_buy),
@@ -92,9 +91,17 @@ impl Fold {
     }
 
     /// Books what a judgement reserved.
-    pub fn reserve(&mut self, intake: &Intake, judged: &Judgement, policies: &Policies, now: Timestamp) {
+    pub fn reserve(
+        &mut self,
+        intake: &Intake,
+        judged: &Judgement,
+        policies: &Policies,
+        now: Timestamp,
+    ) {
         let memory = memory_of(intake);
-        if self.locked.quality.get(&memory).copied().unwrap_or_default() != judged.next_quality_state {
+        if self.locked.quality.get(&memory).copied().unwrap_or_default()
+            != judged.next_quality_state
+        {
             self.locked.quality.insert(memory.clone(), judged.next_quality_state);
             self.moved_memories.insert(memory);
         }
@@ -134,9 +141,8 @@ impl Fold {
                 recent_orders: lane.recent_orders.clone(),
             })
         };
-        let trace = |key: &Pair| {
-            Some((key.0.clone(), key.1.clone(), *self.locked.traces.get(key)?))
-        };
+        let trace =
+            |key: &Pair| Some((key.0.clone(), key.1.clone(), *self.locked.traces.get(key)?));
         let memory = |key: &(String, String, String)| {
             let QualityMemory { lag, missing } = *self.locked.quality.get(key)?;
             Some(MemoryAfter {

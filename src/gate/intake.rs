@@ -125,11 +125,9 @@ impl Reader {
             RegistryError::NotAvro { .. } => {
                 refused(record, Reason::SchemaMismatch, error.to_string(), None)
             }
-            other => Read::Wait {
-                record: Box::new(record),
-                pause: ABSENT_PAUSE,
-                why: other.to_string(),
-            },
+            other => {
+                Read::Wait { record: Box::new(record), pause: ABSENT_PAUSE, why: other.to_string() }
+            }
         }
     }
 }

@@ -208,8 +208,11 @@ impl Gate {
                 Read::Refused(refusal) => self.waiting.refused.push(*refusal),
                 Read::Wait { record, pause, why } => {
                     tracing::warn!(
-                        why, topic = &*record.topic, partition = record.partition,
-                        offset = record.offset, "a partition waits"
+                        why,
+                        topic = &*record.topic,
+                        partition = record.partition,
+                        offset = record.offset,
+                        "a partition waits"
                     );
                     self.input.hold(&record, pause)?;
                     held.push(place);

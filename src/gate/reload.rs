@@ -69,8 +69,12 @@ pub async fn watch(ctx: Context, scribe: Scribe, emitter: Emitter, stop: Cancell
         if of_policies.has_changed() {
             let loaded = policies::load(&ctx.config.policies);
             let taken = loaded.map_err(|e| e.to_string()).map(|new| {
-                tracing::info!(risk = new.digests.risk, quality = new.digests.quality,
-                    profiles = new.digests.profiles, "policies are in force");
+                tracing::info!(
+                    risk = new.digests.risk,
+                    quality = new.digests.quality,
+                    profiles = new.digests.profiles,
+                    "policies are in force"
+                );
                 ctx.policies.store(Arc::new(new));
             });
             settle(&ctx, &scribe, &emitter, &of_policies, taken).await;

@@ -225,15 +225,14 @@ impl Input {
                 continue;
             };
             let next = record.offset + 1;
-            moves
-                .entry(owned.place.clone())
-                .and_modify(|m| m.to = m.to.max(next))
-                .or_insert_with(|| Move {
+            moves.entry(owned.place.clone()).and_modify(|m| m.to = m.to.max(next)).or_insert_with(
+                || Move {
                     place: owned.place.clone(),
                     epoch: owned.epoch,
                     from: owned.next,
                     to: next,
-                });
+                },
+            );
         }
         moves.into_values().collect()
     }
@@ -248,8 +247,7 @@ impl Input {
                 continue;
             }
             owned.next = step.to;
-            let added =
-                offsets.add_partition_offset(&key.0, key.1, Offset::Offset(step.to));
+            let added = offsets.add_partition_offset(&key.0, key.1, Offset::Offset(step.to));
             if let Err(error) = added {
                 tracing::debug!(%error, "a group offset was not told");
             }
@@ -447,7 +445,8 @@ impl Input {
     ) -> Result<i64, InputError> {
         let (consumer, place) = (self.consumer.clone(), taken.place.clone());
         let ask = move || consumer.fetch_watermarks(&place.topic, place.partition, ASK);
-        let (low, _) = tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Canceled)??;
+        let (low, _) =
+            tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Canceled)??;
         let stored = taken.next_offset;
         if stored >= low {
             return Ok(stored);

@@ -136,9 +136,8 @@ impl Bench {
     async fn new(ctx: &Context, args: &Args) -> anyhow::Result<Self> {
         // Quoted in the account's currency, so that no rate is needed.
         let letter = |n: u32| char::from(b'A' + (n % 26) as u8);
-        let symbol = |n: u32| {
-            Symbol::new(&format!("{}{}{}JPY", letter(n / 676), letter(n / 26), letter(n)))
-        };
+        let symbol =
+            |n: u32| Symbol::new(&format!("{}{}{}JPY", letter(n / 676), letter(n / 26), letter(n)));
         let subject = subject_of(&ctx.config.topic(Subject::OrderRequest.topic()));
         Ok(Self {
             schema_id: ctx.registry.id_of(&subject, Subject::OrderRequest.schema()).await?,
@@ -167,8 +166,7 @@ impl Bench {
         let secrets = self.ctx.secrets.load();
         let signer = super::submit::signer(&secrets, None, clock::now())?;
         let under = record_key(&Account::new("main")?, symbol).into_bytes();
-        let record =
-            super::submit::record(&self.ctx.config, self.schema_id, signer, under, &body);
+        let record = super::submit::record(&self.ctx.config, self.schema_id, signer, under, &body);
         Ok(Order { key, record })
     }
 
@@ -197,7 +195,9 @@ impl Bench {
                     }
                     Ok(Some(Told::Finished)) => finished += 1,
                     Ok(Some(Told::Accepted(..))) => {}
-                    _ => bail!("{decided} decided and {finished} finished of {orders}; then nothing for {DEADLINE:?}"),
+                    _ => bail!(
+                        "{decided} decided and {finished} finished of {orders}; then nothing for {DEADLINE:?}"
+                    ),
                 }
             }
             Ok((last_decided, began.elapsed()))
@@ -239,7 +239,9 @@ impl Bench {
                     Ok(Some(Told::Decision(key, at))) => drop(decided.entry(key).or_insert(at)),
                     Ok(Some(Told::Accepted(key, at))) => drop(accepted.entry(key).or_insert(at)),
                     Ok(Some(Told::Finished)) => {}
-                    _ => bail!("{} decided, {} accepted of {orders}", decided.len(), accepted.len()),
+                    _ => {
+                        bail!("{} decided, {} accepted of {orders}", decided.len(), accepted.len())
+                    }
                 }
             }
             Ok((decided, accepted))

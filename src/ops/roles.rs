@@ -70,7 +70,9 @@ pub async fn run(args: Args, roles: &[Role], global: &Global) -> anyhow::Result<
     }
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     if faults::COMPILED_IN {
-        tracing::warn!("this build can be told to fail (feature faults): never use it with real orders");
+        tracing::warn!(
+            "this build can be told to fail (feature faults): never use it with real orders"
+        );
     }
     let ctx = context(config).await?;
     let stop = CancellationToken::new();
@@ -92,7 +94,8 @@ pub async fn run(args: Args, roles: &[Role], global: &Global) -> anyhow::Result<
     tracing::info!("draining");
     stop.cancel();
     // A role that ended by itself takes the others with it: what is started again starts whole.
-    let by_itself = ended.map(|ended| outcome(ended).and(Err(anyhow::anyhow!("a role ended by itself"))));
+    let by_itself =
+        ended.map(|ended| outcome(ended).and(Err(anyhow::anyhow!("a role ended by itself"))));
     let drained = tokio::time::timeout(DRAIN, async {
         let mut first = Ok(());
         while let Some(ended) = running.join_next().await {
@@ -103,7 +106,9 @@ pub async fn run(args: Args, roles: &[Role], global: &Global) -> anyhow::Result<
     let drained = match drained.await {
         Ok(drained) => drained,
         Err(_) => {
-            tracing::warn!("not everything drained within {DRAIN:?}; what takes over goes on from Postgres");
+            tracing::warn!(
+                "not everything drained within {DRAIN:?}; what takes over goes on from Postgres"
+            );
             Ok(())
         }
     };

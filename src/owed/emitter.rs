@@ -61,7 +61,11 @@ impl Emitter {
                 return;
             }
             if let Err(error) = settle(&inner.ctx.pool, id).await {
-                tracing::warn!(error, batch = id, "emitted events could not be settled; they repeat");
+                tracing::warn!(
+                    error,
+                    batch = id,
+                    "emitted events could not be settled; they repeat"
+                );
             }
         });
     }

@@ -54,7 +54,11 @@ async fn once(emitter: &Emitter) -> Result<usize, SweepError> {
     let mut ids = Vec::new();
     for orphan in owed::orphans(&tx, age_ms, AT_ONCE).await? {
         let Some(events) = &orphan.events else {
-            tracing::error!(batch = orphan.id, owner = orphan.owner, "owed events that this build does not know");
+            tracing::error!(
+                batch = orphan.id,
+                owner = orphan.owner,
+                "owed events that this build does not know"
+            );
             continue;
         };
         inner.produce(events).await?;

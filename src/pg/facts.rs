@@ -10,8 +10,8 @@ use tokio_postgres::{Error, Row};
 
 use super::PgTime;
 use super::risk::HaltRow;
-use crate::runtime::faults::is_planted;
 use crate::domain::judge::{LagMemory, MissingMemory, QualityMemory};
+use crate::runtime::faults::is_planted;
 
 /// What a batch is about; every list without repeats.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +72,8 @@ const MAKE_ACCOUNTS: &str = "INSERT INTO risk_accounts (account)
     SELECT a FROM unnest($1::text[]) AS a ORDER BY 1 ON CONFLICT DO NOTHING";
 // Shared: the gate reads them and moves nothing, so gates of one account do not wait for each other;
 // dispatch, which books profits, does.
-const ACCOUNTS: &str = "SELECT account, pnl_day::timestamp AT TIME ZONE 'UTC', daily_pnl FROM risk_accounts
+const ACCOUNTS: &str =
+    "SELECT account, pnl_day::timestamp AT TIME ZONE 'UTC', daily_pnl FROM risk_accounts
     WHERE account = ANY($1) ORDER BY account FOR SHARE";
 const MAKE_LANES: &str = "INSERT INTO risk_positions (account, symbol)
     SELECT * FROM unnest($1::text[], $2::text[]) ORDER BY 1, 2 ON CONFLICT DO NOTHING";
@@ -91,7 +92,8 @@ const QUALITY: &str = "SELECT q.account, q.symbol, q.timeframe, q.lag, q.missing
       FROM quality_memory q JOIN unnest($1::text[], $2::text[]) AS u (account, symbol)
         ON q.account = u.account AND q.symbol = u.symbol";
 // Later than the locks, so that whoever held them is seen: a key known by now is a replay or a conflict.
-const KNOWN: &str = "SELECT idempotency_key, digest FROM outbox_orders WHERE idempotency_key = ANY($1)";
+const KNOWN: &str =
+    "SELECT idempotency_key, digest FROM outbox_orders WHERE idempotency_key = ANY($1)";
 
 type Param<'a> = &'a (dyn ToSql + Sync);
 

@@ -44,7 +44,8 @@ fn headers_out(event: &Owed) -> Option<Json<Value>> {
     if event.headers.is_empty() {
         return None;
     }
-    let pairs = event.headers.iter().map(|(name, value)| json!([name, value.as_ref().map(hex::encode)]));
+    let pairs =
+        event.headers.iter().map(|(name, value)| json!([name, value.as_ref().map(hex::encode)]));
     Some(Json(Value::Array(pairs.collect())))
 }
 
@@ -65,11 +66,7 @@ pub async fn settle(client: &Client, ids: &[i64]) -> Result<(), Error> {
 }
 
 /// Batches older than `age_ms`, locked against other sweepers until the transaction ends; oldest first.
-pub async fn orphans(
-    tx: &Transaction<'_>,
-    age_ms: u64,
-    limit: i64,
-) -> Result<Vec<Orphan>, Error> {
+pub async fn orphans(tx: &Transaction<'_>, age_ms: u64, limit: i64) -> Result<Vec<Orphan>, Error> {
     // Waiting for Kafka must not look like an idle transaction.
     tx.batch_execute("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
     let rows = tx

@@ -2,11 +2,11 @@
 
 use apache_avro::Schema;
 
-use super::avro::{self, record};
 use super::avro::informative;
+use super::avro::{self, record};
 use super::{DecodeError, EncodeError, Subject};
-use crate::domain::money::bounded;
 use crate::domain::event::{Candidate, Decision, PolicyDigests, Quality, Quote, Step};
+use crate::domain::money::bounded;
 
 record!(Decision {
     event_id,

@@ -57,11 +57,18 @@ async fn what_the_registry_lets_through_the_lint_finds() {
     registry.register(&name, &text).await.expect("this registry does not see it");
     let report = compare(&config, Some(&registry), local(None).expect("embedded")).await;
     let findings = report.expect("it answers").findings;
-    assert!(findings.iter().any(|(subject, f)| *subject == name && f.to_string().contains("timestamp")), "{findings:?}");
+    assert!(
+        findings.iter().any(|(subject, f)| *subject == name && f.to_string().contains("timestamp")),
+        "{findings:?}"
+    );
     // Another scale, in a folder of schemas that are not registered yet.
     let scaled = newest(Subject::Quote).to_string().replace("\"scale\":9", "\"scale\":8");
     let mine = Local { subject: Subject::Quote, label: "quote.avsc".into(), text: scaled };
-    let report = compare(&config, None, [local(None).expect("embedded"), vec![mine]].into_iter().flatten().collect());
+    let report = compare(
+        &config,
+        None,
+        [local(None).expect("embedded"), vec![mine]].into_iter().flatten().collect(),
+    );
     let findings = report.await.expect("no registry is asked").findings;
     assert!(findings.iter().any(|(_, f)| f.to_string().contains("scale")), "{findings:?}");
 }

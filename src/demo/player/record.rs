@@ -9,8 +9,8 @@ use super::Player;
 use crate::domain::key::recipe_v1;
 use crate::domain::request::{OrderDraft, OrderRequest};
 use crate::domain::text::{IdempotencyKey, record_key};
-use crate::kafka::registry::subject_of;
 use crate::kafka::producer::Outgoing;
+use crate::kafka::registry::subject_of;
 use crate::runtime::clock;
 use crate::wire::{self, Subject, signature};
 

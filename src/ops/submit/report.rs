@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::prepare::Prepared;
-use crate::kafka::producer::Delivered;
 use super::wait::{Outcomes, Progress, progress};
 use crate::domain::money::plain;
+use crate::kafka::producer::Delivered;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sent {

@@ -43,7 +43,8 @@ async fn whole(line: &Line, orders: usize) {
     assert_eq!(line.ask("SELECT count(*) FROM obs_exec_events").await, steps);
     assert_eq!(line.event_ids("decisions").len(), orders);
     assert_eq!(line.event_ids("exec-events").len().to_string(), steps);
-    let positions = "SELECT sum(position)::float8 || ' ' || sum(working_buy)::float8 FROM risk_positions";
+    let positions =
+        "SELECT sum(position)::float8 || ' ' || sum(working_buy)::float8 FROM risk_positions";
     assert_eq!(line.ask(positions).await, format!("{} 0", orders * 3));
 }
 
@@ -91,13 +92,21 @@ async fn f24_f25_two_gates_share_partitions_and_a_killed_or_stopped_one_is_repla
     line.until(owners, "2").await;
     line.produce(&requests(800, 1_000), None).await;
     two.freeze();
-    let before = line.ask("SELECT string_agg(partition || ' ' || epoch, ',' ORDER BY topic, partition)
-                             FROM input_positions WHERE reader = 'gate'").await;
+    let before = line
+        .ask(
+            "SELECT string_agg(partition || ' ' || epoch, ',' ORDER BY topic, partition)
+                             FROM input_positions WHERE reader = 'gate'",
+        )
+        .await;
     line.produce(&requests(1_000, 1_400), None).await;
     line.until("SELECT count(*) FROM outbox_orders", "1400").await;
     line.until(owners, "1").await;
-    let after = line.ask("SELECT string_agg(partition || ' ' || epoch, ',' ORDER BY topic, partition)
-                            FROM input_positions WHERE reader = 'gate'").await;
+    let after = line
+        .ask(
+            "SELECT string_agg(partition || ' ' || epoch, ',' ORDER BY topic, partition)
+                            FROM input_positions WHERE reader = 'gate'",
+        )
+        .await;
     assert_ne!(before, after, "its partitions have a new owner");
     two.wake();
     line.produce(&requests(1_400, 1_600), None).await;

@@ -22,7 +22,9 @@ use noctus::wire::{self, Subject, signature};
 use serde_json::{Value, json};
 
 use crate::paper::PaperBroker;
-use crate::stack::{FreshDatabase, FreshPrefix, Stack, fresh_prefix, make_topics, migrated_database};
+use crate::stack::{
+    FreshDatabase, FreshPrefix, Stack, fresh_prefix, make_topics, migrated_database,
+};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 

@@ -93,5 +93,9 @@ async fn f14_submitted_by_two_processes_and_then_another_order_under_the_same_ke
     assert_eq!(letters.len(), 1);
     let headers = letters[0]["headers"].to_string();
     assert!(headers.contains(&hex::encode("idempotency_conflict")), "{headers}");
-    assert_eq!(line.ask("SELECT decided_qty::float8 FROM outbox_orders").await, "3", "the first stands");
+    assert_eq!(
+        line.ask("SELECT decided_qty::float8 FROM outbox_orders").await,
+        "3",
+        "the first stands"
+    );
 }

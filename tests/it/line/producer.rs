@@ -10,7 +10,8 @@ use crate::stack::Stack;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_of_the_python_example_are_decided_and_filled_once() {
     let mut line = Line::new(4, |c| c.policies.risk = Some(open_policy())).await;
-    let (_gate, _dispatch, _sink) = (line.start("gate"), line.start("dispatch"), line.start("sink"));
+    let (_gate, _dispatch, _sink) =
+        (line.start("gate"), line.start("dispatch"), line.start("sink"));
     let stack = Stack::get();
     let orders = line.file(
         "orders.jsonl",
@@ -37,7 +38,8 @@ async fn orders_of_the_python_example_are_decided_and_filled_once() {
     assert_eq!(keys[0], keys[1], "recipe v1 gives the same key again");
     line.rest(1).await;
     line.read_to_the_end("gate", &["order-requests"]).await;
-    let row = "SELECT idempotency_key || ' ' || decided_qty::float8 || ' ' || state FROM outbox_orders";
+    let row =
+        "SELECT idempotency_key || ' ' || decided_qty::float8 || ' ' || state FROM outbox_orders";
     assert_eq!(line.ask(row).await, format!("{} 12.5 FILLED", keys[0]));
     assert_eq!(line.broker.orders().len(), 1);
 }

@@ -44,7 +44,8 @@ async fn f01_f02_f07_f08_f09_f10_poison_is_a_dead_letter_with_its_bytes_and_its_
     let mut forged = good.clone();
     forged.value.as_mut().expect("a value").push(0);
     let unsigned = Outgoing { headers: vec![], ..good.clone() };
-    let twice = Outgoing { headers: [good.headers.clone(), good.headers.clone()].concat(), ..good.clone() };
+    let twice =
+        Outgoing { headers: [good.headers.clone(), good.headers.clone()].concat(), ..good.clone() };
     let tombstone = Outgoing { value: None, ..good.clone() };
     let mut longer = value.clone();
     longer.push(7);
@@ -77,7 +78,8 @@ async fn f01_f02_f07_f08_f09_f10_poison_is_a_dead_letter_with_its_bytes_and_its_
     let places = line.send(&records).await;
     // The same key, well signed, after all of it: nothing was used up, and the partition has moved on.
     line.send(&[good]).await;
-    let (_gate, _dispatch, _sink) = (line.start("gate"), line.start("dispatch"), line.start("sink"));
+    let (_gate, _dispatch, _sink) =
+        (line.start("gate"), line.start("dispatch"), line.start("sink"));
     line.rest(1).await;
     assert_eq!(line.ask("SELECT state FROM outbox_orders").await, "FILLED");
     let letters = line.dump("dead-letters");
@@ -103,7 +105,8 @@ async fn f01_f02_f07_f08_f09_f10_poison_is_a_dead_letter_with_its_bytes_and_its_
         let kept = record.value.as_ref().filter(|_| *reason != "too_large").map(hex::encode);
         assert_eq!(letter["value"], json!(kept), "{reason}");
     }
-    let alerts = line.ask("SELECT count(*) FROM obs_alerts WHERE policy_name LIKE 'ingest.%'").await;
+    let alerts =
+        line.ask("SELECT count(*) FROM obs_alerts WHERE policy_name LIKE 'ingest.%'").await;
     assert_eq!(alerts, poison.len().to_string());
 }
 
@@ -118,11 +121,13 @@ async fn f03_f04_an_absent_registry_pauses_and_an_unknown_schema_is_refused_in_t
         config.registry.timeout_ms = 500;
     })
     .await;
-    let (_gate, _dispatch, _sink) = (line.start("gate"), line.start("dispatch"), line.start("sink"));
+    let (_gate, _dispatch, _sink) =
+        (line.start("gate"), line.start("dispatch"), line.start("sink"));
     line.produce(&[order("registry-0001", "USDJPY")], Some(0)).await;
     line.rest(1).await;
     // Nobody registered this id: refused after the time for late registrations, and only its partition waits.
-    let mut unknown = line.record(&order("registry-0002", "USDJPY"), Some(0)).value.expect("a value");
+    let mut unknown =
+        line.record(&order("registry-0002", "USDJPY"), Some(0)).value.expect("a value");
     unknown[1..5].copy_from_slice(&77_777_u32.to_be_bytes());
     line.send(&[sealed(&line, b"main|USDJPY", &unknown)]).await;
     line.produce(&[order("registry-0003", "USDJPY")], Some(1)).await;
