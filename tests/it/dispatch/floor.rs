@@ -134,14 +134,6 @@ impl Floor {
         Self { broker, pool, config, name }
     }
 
-    /// The configuration as a file, for a process.
-    pub fn config_file(&self) -> std::path::PathBuf {
-        let path = self.broker.ledger().with_file_name("noctus.yml");
-        let text = serde_json::to_string_pretty(&self.config).expect("plain data");
-        std::fs::write(&path, text).expect("the folder can be written");
-        path
-    }
-
     /// Starts a dispatcher under a worker's name and with connections of its own.
     pub async fn dispatcher(&self, worker: &str) -> Dispatcher {
         let pool = pg::connect(&self.config.database).await.expect("a pool");

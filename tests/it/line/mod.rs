@@ -1,8 +1,9 @@
 //! A production line to test the whole way on: real Kafka, registry and Postgres, a paper broker, and roles as
 //! processes of their own, so that they can be killed and stopped as in life.
 
-mod once;
+mod caps;
 mod crash;
+mod once;
 mod producer;
 mod refused;
 mod scenarios;
@@ -100,10 +101,16 @@ impl Line {
 
     /// Starts a role.
     pub fn start(&mut self, role: &str) -> Role {
+        self.start_with(role, &[])
+    }
+
+    /// The same with environment variables.
+    pub fn start_with(&mut self, role: &str, variables: &[(&str, &str)]) -> Role {
         self.roles += 1;
         let log = self.folder.join(format!("{role}-{}.log", self.roles));
         let out = std::fs::File::create(&log).expect("the folder can be written");
         let mut command = self.noctus();
+        command.envs(variables.iter().copied());
         command.args([role, "--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(out);
         let process = command.spawn().expect("noctus can be started");
         Role { name: role.into(), process, log }
@@ -309,11 +316,11 @@ impl Drop for Role {
     }
 }
 
-/// A market order that policy has nothing against, at any hour.
+/// An order that policy has nothing against, at any hour; a limit order lives long enough for a slow machine.
 pub fn order(key: &str, symbol: &str) -> Value {
     json!({
         "trace_id": format!("t-{key}"), "symbol": symbol, "side": "BUY", "qty": "3",
-        "reference_price": "1.5", "requested_at": clock::now(), "idempotency_key": key,
+        "order_type": "LIMIT", "limit_price": "1.5", "requested_at": clock::now(), "idempotency_key": key,
         "quality": {"missing_ratio": 0.0, "data_lag_min": 1.0},
     })
 }

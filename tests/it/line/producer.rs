@@ -15,7 +15,7 @@ async fn orders_of_the_python_example_are_decided_and_filled_once() {
     let stack = Stack::get();
     let orders = line.file(
         "orders.jsonl",
-        "{\"symbol\":\"USDJPY\",\"side\":\"BUY\",\"qty\":\"12.5\",\"reference_price\":\"147.25\",\
+        "{\"symbol\":\"USDJPY\",\"side\":\"BUY\",\"qty\":\"12\",\"reference_price\":\"147.25\",\
           \"requested_at\":\"@\",\"trace_id\":\"py-1\",\"quality\":{\"missing_ratio\":0.0,\"data_lag_min\":1.0}}\n"
             .replace('@', &noctus::runtime::clock::now().to_string())
             .as_str(),
@@ -40,6 +40,6 @@ async fn orders_of_the_python_example_are_decided_and_filled_once() {
     line.read_to_the_end("gate", &["order-requests"]).await;
     let row =
         "SELECT idempotency_key || ' ' || decided_qty::float8 || ' ' || state FROM outbox_orders";
-    assert_eq!(line.ask(row).await, format!("{} 12.5 FILLED", keys[0]));
+    assert_eq!(line.ask(row).await, format!("{} 12 FILLED", keys[0]));
     assert_eq!(line.broker.orders().len(), 1);
 }

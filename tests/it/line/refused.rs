@@ -55,7 +55,7 @@ async fn f01_f02_f07_f08_f09_f10_poison_is_a_dead_letter_with_its_bytes_and_its_
         line.record(&bad, Some(0)).value.expect("a value")
     };
     let mut no_price = order("refused-bad-02", "USDJPY");
-    no_price["order_type"] = json!("LIMIT");
+    no_price.as_object_mut().expect("an object").remove("limit_price");
     let no_price = line.record(&no_price, Some(0)).value.expect("a value");
     let poison = [
         (forged, "bad_signature"),
