@@ -174,12 +174,11 @@ fn judged(
         }
     }
     drop(quotes);
-    let (lanes, traces, memories) = fold.after();
     let mut rows: Vec<_> = admitted.decided.iter().map(|d| d.row.clone()).collect();
     // One order of claims for all workers: two that claim the same keys do not deadlock.
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     debug_assert_eq!(rows.iter().map(|r| &r.key).collect::<HashSet<_>>().len(), rows.len());
-    (admitted, Admission { rows, lanes, traces, memories })
+    (admitted, fold.admission(rows))
 }
 
 fn conflict(request: &Request, key: &IdempotencyKey) -> Refusal {

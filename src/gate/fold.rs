@@ -13,7 +13,7 @@ use crate::domain::policy::Policies;
 use crate::domain::request::{Intake, Side};
 use crate::domain::risk;
 use crate::domain::text::{StrategyName, Symbol};
-use crate::pg::admission::{LaneAfter, MemoryAfter};
+use crate::pg::admission::{Admission, LaneAfter, LedgerRow, MemoryAfter};
 use crate::pg::facts::{Facts as Locked, LaneFacts};
 use crate::pg::risk::HaltRow;
 
@@ -129,8 +129,8 @@ impl Fold {
         }
     }
 
-    /// The rows that moved.
-    pub fn after(self) -> (Vec<LaneAfter>, Vec<(String, String, Decimal)>, Vec<MemoryAfter>) {
+    /// The ledger's rows with the facts that moved.
+    pub fn admission(self, rows: Vec<LedgerRow>) -> Admission {
         let lane = |key: &Pair| {
             let lane = self.locked.lanes.get(key)?;
             Some(LaneAfter {
@@ -160,11 +160,12 @@ impl Fold {
                 },
             })
         };
-        (
-            self.moved_lanes.iter().filter_map(lane).collect(),
-            self.moved_traces.iter().filter_map(trace).collect(),
-            self.moved_memories.iter().filter_map(memory).collect(),
-        )
+        Admission {
+            rows,
+            lanes: self.moved_lanes.iter().filter_map(lane).collect(),
+            traces: self.moved_traces.iter().filter_map(trace).collect(),
+            memories: self.moved_memories.iter().filter_map(memory).collect(),
+        }
     }
 }
 

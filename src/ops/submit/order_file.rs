@@ -116,8 +116,8 @@ impl Found<'_> {
         loop {
             let rest = self.text[at..].trim_start();
             at = self.text.len() - rest.len();
-            if rest.starts_with(']') {
-                if !rest[1..].trim().is_empty() {
+            if let Some(behind) = rest.strip_prefix(']') {
+                if !behind.trim().is_empty() {
                     self.violation(at, "something follows the array");
                 }
                 return;

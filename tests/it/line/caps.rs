@@ -25,7 +25,7 @@ fn requests(n: usize) -> Vec<Value> {
     let one = |i: usize| {
         let mut request = order(&format!("caps-{i:06}"), SYMBOLS[i % 8]);
         request["qty"] = json!((1 + i % 40).to_string());
-        request["side"] = json!(if i % 3 == 0 { "SELL" } else { "BUY" });
+        request["side"] = json!(if i.is_multiple_of(3) { "SELL" } else { "BUY" });
         if request["side"] == "SELL" {
             // A sale is priced by a reference: its own limit alone must not shrink its notional.
             request["reference_price"] = json!("1.5");
