@@ -40,7 +40,7 @@ CREATE TABLE obs_decisions (
     reason          TEXT        NOT NULL,
     price           NUMERIC(28,9),
     features        JSONB       NOT NULL,
-    decision        JSONB       NOT NULL CHECK (decision ->> 'action' IN ('BUY','SELL','FLAT','REJECT')),
+    decision        JSONB       NOT NULL CHECK ((decision ->> 'action' IN ('BUY','SELL','FLAT','REJECT')) IS TRUE),
     PRIMARY KEY (event_id, made_at)
 ) PARTITION BY RANGE (made_at);
 -- The key is in it for the sink, which looks up an order's price by both.
@@ -249,7 +249,7 @@ COMMENT ON COLUMN obs_decisions.strategy_name IS 'Strategy of the best candidate
 COMMENT ON COLUMN obs_decisions.score IS 'That candidate''s score.';
 COMMENT ON COLUMN obs_decisions.reason IS 'One line: why it was decided so, with the quality gate''s multiplier if it scaled.';
 COMMENT ON COLUMN obs_decisions.price IS 'The price that limits in money used; null if none did.';
-COMMENT ON COLUMN obs_decisions.features IS 'What it was made from: request (what was asked), facts (what was known), top_candidates (at most 5), quote (null if none was usable), arm.';
+COMMENT ON COLUMN obs_decisions.features IS 'What it was made from: request (what was asked), facts (what was known), top_candidates (at most 5), quote (null if none was usable), unit_value, arm.';
 COMMENT ON COLUMN obs_decisions.decision IS 'What was decided: action (BUY, SELL, FLAT, REJECT), requested_qty, decided_qty, steps (rule, before, after, reason), quality (verdict, multiplier), order_type, time_in_force, policies, ids and times. Decimals are strings.';
 
 COMMENT ON TABLE obs_exec_events IS 'One row per step of an order at the broker. Source: topic exec-events.';
