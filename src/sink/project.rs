@@ -90,7 +90,6 @@ pub fn decision(event: Decision) -> Result<Row, DecodeError> {
     Ok(Row::Decision(DecisionRow {
         event_id: id(event.event_id.0)?,
         trace_id: event.trace_id.to_string(),
-        idempotency_key: event.idempotency_key.to_string(),
         made_at: time("decided_at", "invalid_decided_at", event.decided_at)?,
         engine_version: event.engine_version,
         strategy_name: event.strategy_name,
