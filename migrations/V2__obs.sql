@@ -30,21 +30,20 @@ CREATE TABLE obs_infer_calls (
 CREATE INDEX obs_infer_calls_trace ON obs_infer_calls (trace_id);
 
 CREATE TABLE obs_decisions (
-    event_id        TEXT        NOT NULL,
-    trace_id        TEXT        NOT NULL,
-    idempotency_key TEXT        NOT NULL,
-    made_at         TIMESTAMPTZ NOT NULL,
-    engine_version  TEXT        NOT NULL,
-    strategy_name   TEXT,
-    score           NUMERIC(28,9),
-    reason          TEXT        NOT NULL,
-    price           NUMERIC(28,9),
-    features        JSONB       NOT NULL,
-    decision        JSONB       NOT NULL CHECK (decision ->> 'action' IN ('BUY','SELL','FLAT','REJECT')),
+    event_id       TEXT        NOT NULL,
+    trace_id       TEXT        NOT NULL,
+    made_at        TIMESTAMPTZ NOT NULL,
+    engine_version TEXT        NOT NULL,
+    strategy_name  TEXT,
+    score          NUMERIC(28,9),
+    reason         TEXT        NOT NULL,
+    price          NUMERIC(28,9),
+    features       JSONB       NOT NULL,
+    decision       JSONB       NOT NULL CHECK ((decision ->> 'action' IN ('BUY','SELL','FLAT','REJECT')) IS TRUE),
     PRIMARY KEY (event_id, made_at)
 ) PARTITION BY RANGE (made_at);
 -- The key is in it for the sink, which looks up an order's price by both.
-CREATE INDEX obs_decisions_trace ON obs_decisions (trace_id, idempotency_key);
+CREATE INDEX obs_decisions_trace ON obs_decisions (trace_id, (decision ->> 'idempotency_key'));
 
 CREATE TABLE obs_exec_events (
     event_id        TEXT        NOT NULL,
@@ -160,7 +159,7 @@ SELECT trace_id, ts, kind, action, payload
     UNION ALL
     SELECT trace_id, made_at, 'DECISION', decision ->> 'action',
            decision || jsonb_build_object('reason', reason, 'strategy_name', strategy_name, 'score', trim_scale(score)),
-           2, idempotency_key, 0, event_id
+           2, decision ->> 'idempotency_key', 0, event_id
       FROM obs_decisions
     UNION ALL
     SELECT trace_id, sent_at, 'EXEC', status,
@@ -242,15 +241,14 @@ COMMENT ON COLUMN obs_infer_calls.outputs IS 'What came out.';
 COMMENT ON TABLE obs_decisions IS 'One row per decision: what was decided about one order request, and why. Source: topic decisions.';
 COMMENT ON COLUMN obs_decisions.event_id IS 'The event''s id; the same event again has the same.';
 COMMENT ON COLUMN obs_decisions.trace_id IS 'What joins everything that one run of the loop caused.';
-COMMENT ON COLUMN obs_decisions.idempotency_key IS 'The intended order it is about; one decision per key.';
 COMMENT ON COLUMN obs_decisions.made_at IS 'When it was decided. Partitions go by it.';
 COMMENT ON COLUMN obs_decisions.engine_version IS 'The build that decided.';
 COMMENT ON COLUMN obs_decisions.strategy_name IS 'Strategy of the best candidate on the winning side.';
 COMMENT ON COLUMN obs_decisions.score IS 'That candidate''s score.';
 COMMENT ON COLUMN obs_decisions.reason IS 'One line: why it was decided so, with the quality gate''s multiplier if it scaled.';
 COMMENT ON COLUMN obs_decisions.price IS 'The price that limits in money used; null if none did.';
-COMMENT ON COLUMN obs_decisions.features IS 'What it was made from: request (what was asked), facts (what was known), top_candidates (at most 5), quote (null if none was usable), arm.';
-COMMENT ON COLUMN obs_decisions.decision IS 'What was decided: action (BUY, SELL, FLAT, REJECT), requested_qty, decided_qty, steps (rule, before, after, reason), quality (verdict, multiplier), order_type, time_in_force, policies, ids and times. Decimals are strings.';
+COMMENT ON COLUMN obs_decisions.features IS 'What it was made from: request (what was asked), facts (what was known), top_candidates (at most 5), quote (null if none was usable), unit_value, arm.';
+COMMENT ON COLUMN obs_decisions.decision IS 'What was decided: action (BUY, SELL, FLAT, REJECT), idempotency_key (one decision per key), requested_qty, decided_qty, steps (rule, before, after, reason), quality (verdict, multiplier), order_type, time_in_force, policies, ids and times. Decimals are strings.';
 
 COMMENT ON TABLE obs_exec_events IS 'One row per step of an order at the broker. Source: topic exec-events.';
 COMMENT ON COLUMN obs_exec_events.event_id IS 'The event''s id; the same event again has the same.';

@@ -121,7 +121,9 @@ impl Registry {
         if let Some(schema) = self.known(id) {
             return Ok(schema);
         }
-        if read(&self.unknown).get(&id).is_some_and(|since| since.elapsed() < UNKNOWN_FOR) {
+        // Ids are positive 32-bit integers. Asked for a larger one, a registry may say anything.
+        let is_none = i32::try_from(id).is_err();
+        if is_none || read(&self.unknown).get(&id).is_some_and(|t| t.elapsed() < UNKNOWN_FOR) {
             return Err(RegistryError::UnknownId(id));
         }
         let registered = get_schema_by_id(id, &self.settings).await.map_err(|error| {

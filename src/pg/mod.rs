@@ -22,3 +22,13 @@ pub mod time;
 
 pub use pool::{Pool, PoolError, connect};
 pub use time::PgTime;
+
+/// What Postgres says, with its code: an error of the client says of it only that there was one.
+pub fn told(error: &tokio_postgres::Error) -> String {
+    use std::error::Error as _;
+    match (error.as_db_error(), error.source()) {
+        (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    }
+}

@@ -273,7 +273,7 @@ async fn decisions(
 ) -> Result<(), Error> {
     let rows = tx
         .query(
-            "SELECT idempotency_key, decision || features || jsonb_build_object('trace_id', trace_id,
+            "SELECT decision ->> 'idempotency_key', decision || features || jsonb_build_object('trace_id', trace_id,
                     'engine_version', engine_version, 'strategy_name', strategy_name, 'score', score::text,
                     'reason', reason, 'price', price::text)
                FROM obs_decisions WHERE trace_id = $1 ORDER BY made_at, event_id",

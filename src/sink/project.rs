@@ -71,42 +71,32 @@ pub fn infer_call(event: InferCall) -> Result<Row, DecodeError> {
     }))
 }
 
-/// The row of a decision: `features` is what it was made from, `decision` what was decided; nothing is in both.
+/// Fields of a decision that it was made from: `features`.
+const FEATURES: [&str; 6] = ["request", "facts", "top_candidates", "quote", "unit_value", "arm"];
+/// Fields of a decision that have a column of their own, and nothing but that.
+const COLUMNS: [&str; 7] =
+    ["event_id", "trace_id", "engine_version", "strategy_name", "score", "reason", "price"];
+
+/// The row of a decision: `features` is what it was made from, `decision` all the rest; nothing is in both.
 pub fn decision(event: Decision) -> Result<Row, DecodeError> {
-    let features = json!({
-        "request": event.request,
-        "facts": event.facts,
-        "top_candidates": event.top_candidates,
-        "quote": event.quote,
-        "arm": event.arm,
-    });
-    let decision = json!({
-        "decision_id": event.decision_id,
-        "idempotency_key": event.idempotency_key,
-        "account": event.account,
-        "symbol": event.symbol,
-        "action": event.action,
-        "requested_qty": event.requested_qty,
-        "decided_qty": event.decided_qty,
-        "steps": event.steps,
-        "quality": event.quality,
-        "order_type": event.order_type,
-        "time_in_force": event.time_in_force,
-        "policies": event.policies,
-        "requested_at": event.requested_at,
-        "decided_at": event.decided_at,
-    });
+    let unfit = |why: String| DecodeError::Schema { subject: "Decision", why };
+    let mut decision = serde_json::to_value(&event).map_err(|e| unfit(e.to_string()))?;
+    let fields = decision.as_object_mut().ok_or_else(|| unfit("it is no object".into()))?;
+    let made_from =
+        FEATURES.map(|name| (name.to_string(), fields.remove(name).unwrap_or_default()));
+    for name in COLUMNS {
+        fields.remove(name);
+    }
     Ok(Row::Decision(DecisionRow {
         event_id: id(event.event_id.0)?,
         trace_id: event.trace_id.to_string(),
-        idempotency_key: event.idempotency_key.to_string(),
         made_at: time("decided_at", "invalid_decided_at", event.decided_at)?,
         engine_version: event.engine_version,
         strategy_name: event.strategy_name,
         score: event.score,
         reason: event.reason,
         price: event.price,
-        features,
+        features: Value::Object(made_from.into_iter().collect()),
         decision,
     }))
 }

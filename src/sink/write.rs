@@ -20,7 +20,7 @@ pub const READER: &str = "sink";
 pub enum WriteError {
     #[error("no connection to Postgres: {0}")]
     Pool(#[from] deadpool_postgres::PoolError),
-    #[error("Postgres: {0}")]
+    #[error("Postgres: {}", crate::pg::told(.0))]
     Postgres(#[from] tokio_postgres::Error),
     #[error("a partition of the batch is another worker's by now")]
     Fenced,

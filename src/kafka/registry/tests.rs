@@ -80,6 +80,15 @@ async fn f03_only_the_registrys_own_404_is_an_unknown_id() {
     registry.schema(7).await.expect("it has been registered");
 }
 
+/// Apicurio answers such an id with a 404 of its web framework, which looks like an absent registry.
+#[tokio::test]
+async fn f03_an_id_that_no_registry_can_give_is_unknown_whatever_the_registry_says() {
+    let (fake, registry) = fake(4040).await;
+    let error = registry.schema(u32::MAX).await.expect_err("no id");
+    assert!(matches!(error, RegistryError::UnknownId(u32::MAX)), "{error}");
+    assert_eq!(fake.asked.load(SeqCst), 0);
+}
+
 #[tokio::test]
 async fn f05_a_schema_that_is_no_avro_is_told_apart_from_an_absent_registry() {
     let (fake, registry) = fake(200).await;

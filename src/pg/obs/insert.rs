@@ -99,15 +99,14 @@ pub(super) async fn decisions(
     }
     ids(
         tx,
-        "INSERT INTO obs_decisions (event_id, trace_id, idempotency_key, made_at, engine_version,
-                strategy_name, score, reason, price, features, decision)
-         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[],
-                $6::text[], $7::numeric[], $8::text[], $9::numeric[], $10::jsonb[], $11::jsonb[])
+        "INSERT INTO obs_decisions (event_id, trace_id, made_at, engine_version, strategy_name, score,
+                reason, price, features, decision)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[],
+                $6::numeric[], $7::text[], $8::numeric[], $9::jsonb[], $10::jsonb[])
          ON CONFLICT DO NOTHING RETURNING event_id",
         &[
             &column!(rows, |r| r.event_id.as_str()),
             &column!(rows, |r| r.trace_id.as_str()),
-            &column!(rows, |r| r.idempotency_key.as_str()),
             &column!(rows, |r| PgTime(r.made_at)),
             &column!(rows, |r| r.engine_version.as_str()),
             &column!(rows, |r| r.strategy_name.as_deref()),

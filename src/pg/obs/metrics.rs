@@ -19,7 +19,8 @@ const STEPS: &str = "
      CROSS JOIN LATERAL (SELECT * FROM obs_exec_events e
                           WHERE e.idempotency_key = t.key AND e.sent_at >= t.since OFFSET 0) s
       LEFT JOIN LATERAL (SELECT price FROM obs_decisions d
-                          WHERE d.trace_id = t.trace AND d.idempotency_key = t.key AND d.made_at >= t.since
+                          WHERE d.trace_id = t.trace AND d.decision ->> 'idempotency_key' = t.key
+                            AND d.made_at >= t.since
                           LIMIT 1) d ON true
      ORDER BY t.nth";
 

@@ -35,9 +35,9 @@ impl Touched {
     /// By a decision that is new, if an order follows from it.
     pub fn by_decision(row: &DecisionRow) -> Option<Self> {
         let sends = matches!(row.decision["action"].as_str(), Some("BUY" | "SELL"));
-        let (idempotency_key, trace_id) = (row.idempotency_key.clone(), row.trace_id.clone());
+        let idempotency_key = row.decision["idempotency_key"].as_str()?.to_string();
         let since = row.made_at.checked_sub(SKEW).ok();
-        sends.then_some(Self { idempotency_key, trace_id, since })
+        sends.then(|| Self { idempotency_key, trace_id: row.trace_id.clone(), since })
     }
 
     /// Each order once, with the earliest of its times.

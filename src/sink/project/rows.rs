@@ -41,7 +41,6 @@ pub struct InferCallRow {
 pub struct DecisionRow {
     pub event_id: String,
     pub trace_id: String,
-    pub idempotency_key: String,
     pub made_at: Timestamp,
     pub engine_version: String,
     pub strategy_name: Option<String>,

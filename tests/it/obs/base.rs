@@ -170,6 +170,7 @@ impl Order {
             },
             quote: None,
             price: price.map(number),
+            unit_value: None,
             order_type: OrderType::Market,
             time_in_force: TimeInForce::Gtc,
             requested_at: self::at(0),
