@@ -5,6 +5,8 @@
 mod late;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -17,3 +17,6 @@ pub mod quality;
 pub mod request;
 pub mod risk;
 pub mod text;
+
+#[cfg(test)]
+mod laws;

@@ -80,3 +80,67 @@ fn one_order_is_judged_by_hand_under_a_risk_file() {
         (&"1000".into(), &"t-1".into())
     );
 }
+
+/// Another value of the same kind.
+fn other(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::{Value, json};
+    match value {
+        Value::String(text) => match text.parse::<f64>() {
+            Ok(number) => json!((number + 1.0).to_string()),
+            Err(_) => json!(format!("{text}x")),
+        },
+        Value::Array(items) if items.is_empty() => json!([{}]),
+        Value::Array(items) => {
+            let mut items = items.clone();
+            let last = items.pop().map(|item| other(&item));
+            items.extend(last);
+            json!(items)
+        }
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            if let Some(value) = fields.values_mut().next_back() {
+                *value = other(value);
+            }
+            Value::Object(fields)
+        }
+        Value::Null => json!(1),
+        _ => Value::Null,
+    }
+}
+
+#[test]
+fn every_member_that_a_case_expects_is_compared() {
+    let files =
+        [include_str!("../vectors/judge.jsonl"), include_str!("../vectors/judge-random.jsonl")];
+    let mut members = std::collections::BTreeMap::new();
+    let mut lines = String::new();
+    for line in files.iter().flat_map(|file| file.lines()) {
+        let case: serde_json::Value = serde_json::from_str(line).unwrap();
+        for (member, value) in case["expect"].as_object().expect("every case expects something") {
+            let mut wrong = case.clone();
+            wrong["expect"][member] = other(value);
+            wrong["name"] = serde_json::json!(format!("{member} of {}", case["name"]));
+            lines.push_str(&format!("{wrong}\n"));
+            *members.entry(member.clone()).or_insert(0) += 1;
+        }
+    }
+    let names: Vec<&str> = members.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "action",
+            "alerts",
+            "decided_qty",
+            "error",
+            "next_quality_state",
+            "quality",
+            "score",
+            "strategy_name",
+            "top_candidates"
+        ]
+    );
+    let all: usize = members.values().sum();
+    let (code, out) = noctus(&["judge", "--check"], &lines);
+    let last = out.lines().last().unwrap();
+    assert_eq!((code, last), (1, format!("{all} cases, {all} differ, 0 are no cases").as_str()));
+}

@@ -163,6 +163,8 @@ fn a_cohort_draws_about_its_share_none_at_0_all_at_100_and_anew_by_version() {
 }
 
 proptest! {
+    #![proptest_config(crate::domain::laws::cases())]
+
     #[test]
     fn raising_the_share_never_moves_a_trace_out(a in 0u32..=1_000_000, b in 0u32..=1_000_000, trace in "[a-z0-9]{1,20}") {
         let (low, high) = (a.min(b), a.max(b));

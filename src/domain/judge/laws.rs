@@ -1,153 +1,24 @@
 //! The laws of judging, for any request, facts and policies, huge numbers included.
 
-use proptest::prelude::*;
-use serde_json::{Value, json};
+mod anything;
+mod given;
+mod tighter;
 
+use proptest::prelude::*;
+
+use self::given::{facts, intake, memory, metric, order, policies, texts};
 use super::*;
 use crate::domain::exact::Exact;
+use crate::domain::laws::cases;
+use crate::domain::policy::profiles::{Combine, Profile};
 use crate::domain::policy::quality::QualityLimits;
-use crate::domain::policy::risk::utc_only;
-use crate::domain::policy::{Policies, Source, Sources};
-use crate::domain::request::{OrderDraft, ProposalSetDraft, QualityInput};
+use crate::domain::request::QualityInput;
 
 const NOW: &str = "2026-11-23T10:00:00Z";
 
-/// Units from dust to the largest that a wire can carry.
-fn qty() -> impl Strategy<Value = Decimal> {
-    prop_oneof![
-        8 => (1i64..50_000_000_000, 0u32..=6).prop_map(|(m, s)| Decimal::new(m, s)),
-        1 => Just(Decimal::new(1, 6)),
-        1 => Just(Decimal::from(9_999_999_999_999_999_999_u64)),
-    ]
-}
-
-fn price() -> impl Strategy<Value = Decimal> {
-    prop_oneof![
-        8 => (1i64..2_000_000, 0u32..=6).prop_map(|(m, s)| Decimal::new(m, s)),
-        1 => Just(Decimal::new(1, 9)),
-        1 => Just(Decimal::from(9_999_999_999_999_999_999_u64)),
-    ]
-}
-
-fn signed() -> impl Strategy<Value = Decimal> {
-    prop_oneof![
-        3 => Just(Decimal::ZERO),
-        8 => (-50_000_000i64..50_000_000, 0u32..=6).prop_map(|(m, s)| Decimal::new(m, s)),
-        1 => prop_oneof![Just(Decimal::MAX), Just(Decimal::MIN)],
-    ]
-}
-
-fn metric(most: f64) -> impl Strategy<Value = Option<f64>> {
-    prop_oneof![
-        1 => Just(None),
-        8 => (0.0..most).prop_map(Some),
-        4 => (0u32..100).prop_map(move |n| Some(f64::from(n) / 100.0 * most)),
-        1 => prop_oneof![Just(f64::NAN), Just(-1.0), Just(1e300), Just(5e-324), Just(1e-30)].prop_map(Some),
-    ]
-}
-
-fn memory() -> impl Strategy<Value = QualityMemory> {
-    let lag = prop_oneof![Just(LagMemory::Ok), Just(LagMemory::Flat)];
-    let missing =
-        prop_oneof![Just(MissingMemory::Ok), Just(MissingMemory::Scale), Just(MissingMemory::Flat)];
-    (lag, missing).prop_map(|(lag, missing)| QualityMemory { lag, missing })
-}
-
-fn order() -> impl Strategy<Value = Intake> {
-    let kinds = prop_oneof![Just("MARKET"), Just("LIMIT"), Just("STOP"), Just("STOP_LIMIT")];
-    (qty(), any::<bool>(), kinds, price(), price(), metric(60.0), metric(1.2)).prop_map(
-        |(qty, buy, kind, limit, stop, lag, missing)| {
-            let uses = |part: &str, price: Decimal| kind.contains(part).then(|| price.to_string());
-            let draft = json!({"trace_id": "t", "symbol": "USDJPY", "qty": qty.to_string(),
-                "side": if buy { "BUY" } else { "SELL" }, "requested_at": NOW, "order_type": kind,
-                "limit_price": uses("LIMIT", limit), "stop_price": uses("STOP", stop),
-                "reference_price": "150"});
-            let mut draft: OrderDraft = serde_json::from_value(draft).unwrap();
-            draft.quality = Some(QualityInput { missing_ratio: missing, data_lag_min: lag });
-            Intake::Order(draft.check().unwrap())
-        },
-    )
-}
-
-fn proposals() -> impl Strategy<Value = Intake> {
-    let names = prop_oneof![Just("Aurus"), Just("Levia"), Just("Veritas"), Just("No|body")];
-    let share = prop_oneof![8 => 0.0..=1.0f64, 1 => Just(f64::NAN), 1 => Just(2.0)];
-    let huge = prop_oneof![9 => qty(), 1 => Just(Decimal::MAX), 1 => Just(Decimal::new(1, 28))];
-    let one = (names, any::<bool>(), huge, share.clone(), share);
-    (prop::collection::vec(one, 1..9), metric(60.0), metric(1.2)).prop_map(|(all, lag, missing)| {
-        let draft =
-            json!({"trace_id": "t", "symbol": "USDJPY", "requested_at": NOW, "proposals": []});
-        let mut draft: ProposalSetDraft = serde_json::from_value(draft).unwrap();
-        draft.quality = Some(QualityInput { missing_ratio: missing, data_lag_min: lag });
-        for (strategy, long, qty_raw, confidence, risk_score) in all {
-            let intent = if long { "LONG" } else { "SHORT" };
-            let made =
-                json!({"strategy": strategy, "intent": intent, "qty_raw": "1", "confidence": 0});
-            let mut made: crate::domain::request::Proposal = serde_json::from_value(made).unwrap();
-            (made.qty_raw, made.confidence, made.risk_score) = (qty_raw, confidence, risk_score);
-            draft.proposals.push(made);
-        }
-        Intake::Proposals(draft.check().unwrap())
-    })
-}
-
-fn facts() -> impl Strategy<Value = Facts> {
-    let halt = prop_oneof![8 => Just(None), 1 => Just(Some(Halt::Halted)), 1 => Just(Some(Halt::ReduceOnly))];
-    let quote = prop_oneof![1 => Just(None), 4 => (price(), 0i64..3).prop_map(|(bid, spread)| {
-        Some(Quote { bid, ask: bid.saturating_add(Decimal::new(spread, 3)), at: NOW.parse().unwrap() })
-    })];
-    let rate = prop_oneof![Just(None), Just(Some(Decimal::ONE)), price().prop_map(Some)];
-    let work = (qty(), qty(), any::<bool>());
-    (signed(), work, 0u32..6, signed(), qty(), memory(), quote, rate, halt).prop_map(
-        |(position, (buy, sell, works), losses, pnl, trace, memory, quote, rate, halt)| Facts {
-            position,
-            working_buy: if works { buy } else { Decimal::ZERO },
-            working_sell: if works { sell } else { Decimal::ZERO },
-            consecutive_losses: losses,
-            daily_pnl: pnl,
-            trace_notional: if works { trace } else { Decimal::ZERO },
-            quality_state: memory,
-            quote,
-            rate,
-            halt,
-            ..Facts::default()
-        },
-    )
-}
-
-fn policies() -> impl Strategy<Value = Policies> {
-    let limit = || prop::option::of(prop_oneof![Just(0u64), Just(3), 1_000u64..10_000_000]);
-    let pct = || prop::option::of(0u32..=100);
-    let step = prop_oneof![Just("1"), Just("0.01"), Just("0.000001"), Just("0.3")];
-    (limit(), limit(), limit(), pct(), pct(), any::<bool>(), step, 0u32..3, pct()).prop_map(
-        |(position, order, trace, shrink, collar, naive, step, least, rollout)| {
-            let risk =
-                json!({"default": {"max_position_notional": position, "max_order_qty": order,
-                "max_trace_notional": trace, "max_consecutive_losses": 3,
-                "shrink_after_losses_pct": shrink, "price_collar_pct": collar,
-                "notional_basis": if naive { "qty" } else { "price" }}})
-                .to_string();
-            let instruments =
-                json!({"USDJPY": {"qty_step": step, "min_qty": least, "contract_size": "1.5"}})
-                    .to_string();
-            let profiles =
-                json!({"default": {"rollout_percent": rollout, "min_confidence": 0}}).to_string();
-            fn source(text: &str) -> Option<Source<'_>> {
-                Some(Source { file: "f", text })
-            }
-            let sources = Sources {
-                risk: source(&risk),
-                instruments: source(&instruments),
-                profiles: source(&profiles),
-                quality: None,
-            };
-            Policies::parse(sources, &utc_only).unwrap_or_else(|bad| panic!("{bad}"))
-        },
-    )
-}
-
-fn intake() -> impl Strategy<Value = Intake> {
-    prop_oneof![order(), proposals()]
+/// Whether the numbers fitted exact arithmetic.
+fn could_judge(j: &Judgement) -> bool {
+    j.alerts.iter().all(|alert| alert.policy_name != "risk.gate_error")
 }
 
 fn unit(
@@ -171,7 +42,7 @@ fn unit(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(cases())]
 
     #[test]
     fn a_quantity_never_grows_and_every_step_shrinks_the_one_before(
@@ -227,7 +98,7 @@ proptest! {
         intake in order(), facts in facts(), policies in policies()
     ) {
         let j = judge(&intake, &facts, &policies, NOW.parse().unwrap());
-        let stops = ["risk.halted", "risk.price_collar", "risk.max_order_qty", "risk.gate_error", "risk.below_min_qty", "risk.qty_step"];
+        let stops = ["risk.halted", "risk.forbidden_symbol", "risk.trading_window", "risk.rate", "risk.price_collar", "risk.max_order_qty", "risk.gate_error", "risk.below_min_qty", "risk.qty_step"];
         if !j.steps.iter().any(|s| stops.contains(&s.rule.as_str())) && !j.alerts.iter().any(|a| a.policy_name == "risk.gate_error") {
             let held = match j.side {
                 Side::Buy => facts.position.saturating_add(facts.working_buy),
@@ -236,6 +107,49 @@ proptest! {
             let reducing = j.requested_qty.min((-held).max(Decimal::ZERO));
             prop_assert!(j.decided_qty >= reducing, "{:?}", j);
         }
+    }
+
+    #[test]
+    fn what_a_share_leaves_is_rounded_down_by_less_than_a_step(
+        intake in order(), facts in facts(), policies in policies()
+    ) {
+        let j = judge(&intake, &facts, &policies, NOW.parse().unwrap());
+        let limits = policies.risk.for_symbol(intake.symbol());
+        let kept = Exact::from(Decimal::ONE_HUNDRED - limits.shrink_after_losses_pct).per_cent();
+        let multiplier = Exact::from(j.quality.unwrap().multiplier);
+        let held = match j.side {
+            Side::Buy => facts.position.saturating_add(facts.working_buy),
+            _ => facts.working_sell.saturating_sub(facts.position),
+        };
+        for step in &j.steps {
+            let share = match step.rule.as_str() {
+                "quality" => multiplier,
+                "risk.consecutive_losses" => kept,
+                _ => continue,
+            };
+            let reducing = Exact::from(step.before.min((-held).max(Decimal::ZERO)));
+            let opening = Exact::from(step.before).minus(reducing).unwrap();
+            let left = |qty: Decimal| Exact::from(qty).minus(reducing).unwrap();
+            prop_assert!(left(step.after) <= opening.times_up(share).unwrap(), "{:?}", step);
+            let next = left(step.after + Decimal::new(1, 6));
+            prop_assert!(next > opening.times_down(share).unwrap(), "{:?}", step);
+        }
+    }
+
+    #[test]
+    fn a_rollout_is_rounded_down_to_6_decimals(
+        qty in given::qty(), percent in 0u32..=10_000
+    ) {
+        let set = json!({"trace_id": "t", "symbol": "GBPJPY", "requested_at": NOW, "proposals": [
+            {"strategy": "Veritas", "intent": "LONG", "qty_raw": qty, "confidence": 1}]});
+        let set: crate::domain::request::ProposalSetDraft = serde_json::from_value(set).unwrap();
+        let percent = Decimal::new(percent.into(), 2);
+        let (combine, weights) = (Combine::BestOne, Profile::default().weights);
+        let profile = Profile { rollout_percent: percent, combine, weights, ..Profile::default() };
+        let choice = decision::choose(&set.check().unwrap(), &profile, &BTreeMap::new()).unwrap();
+        let product = Exact::from(qty).times_down(percent.into()).unwrap().per_cent();
+        prop_assert_eq!(choice.qty, product.cut(6).unwrap());
+        prop_assert_eq!(choice.chosen_qty, qty.normalize());
     }
 
     #[test]
@@ -248,15 +162,40 @@ proptest! {
 
     #[test]
     fn worse_data_never_raises_the_multiplier(
-        memory in memory(), a in 0.0..60.0f64, b in 0.0..60.0f64, m in 0.0..1.0f64, n in 0.0..1.0f64
+        memory in memory(), texts in texts(), a in 0.0..60.0f64, b in 0.0..60.0f64, m in 0.0..1.0f64, n in 0.0..1.0f64
     ) {
-        let of = |lag: f64, missing: f64| {
-            let input = QualityInput { missing_ratio: Some(missing), data_lag_min: Some(lag) };
-            quality::assess(Some(&input), memory, &QualityLimits::default()).unwrap().quality
+        let policies = texts.policies();
+        for limits in [&policies.quality.limits, &QualityLimits::default()] {
+            let of = |lag: f64, missing: f64| {
+                let input = QualityInput { missing_ratio: Some(missing), data_lag_min: Some(lag) };
+                quality::assess(Some(&input), memory, limits).unwrap()
+            };
+            let (better, worse) = (of(a.min(b), m.min(n)), of(a.max(b), m.max(n)));
+            prop_assert!(worse.quality.multiplier <= better.quality.multiplier);
+            prop_assert!(worse.quality.verdict >= better.quality.verdict);
+            // Nor is what is remembered better after worse data.
+            prop_assert!(worse.next.lag as u8 >= better.next.lag as u8);
+            prop_assert!(worse.next.missing as u8 >= better.next.missing as u8);
+        }
+    }
+
+    #[test]
+    fn data_that_nobody_measured_is_never_better_than_what_is_known(
+        memory in memory(), lag in metric(60.0), missing in metric(1.2), m in 0.0..1.0f64
+    ) {
+        let of = |missing_ratio, data_lag_min| {
+            let input = QualityInput { missing_ratio, data_lag_min };
+            quality::assess(Some(&input), memory, &QualityLimits::default()).unwrap()
         };
-        let (better, worse) = (of(a.min(b), m.min(n)), of(a.max(b), m.max(n)));
-        prop_assert!(worse.multiplier <= better.multiplier);
-        prop_assert!(worse.verdict >= better.verdict);
+        let is_known = |n: Option<f64>, most: f64| n.is_some_and(|n| n.is_finite() && n >= 0.0 && n <= most);
+        let got = of(missing, lag);
+        let all_known = is_known(missing, 1.0) && is_known(lag, f64::MAX);
+        prop_assert_eq!(got.fired.iter().any(|f| f.policy_name == "PLAN.QUALITY.UNKNOWN"), !all_known);
+        if !all_known {
+            prop_assert_eq!(got.quality.verdict, QualityVerdict::Flat);
+            prop_assert!(got.quality.multiplier.is_zero());
+        }
+        prop_assert!(of(Some(m), None).quality.multiplier <= of(Some(m), Some(0.0)).quality.multiplier);
     }
 
     #[test]
@@ -270,77 +209,7 @@ proptest! {
         };
         let (worse, better) = (with(m.max(n)), with(m.min(n)));
         // A quantity that is too large for exact arithmetic is FLAT, and half of it may fit.
-        prop_assume!(better.alerts.iter().all(|a| a.policy_name != "risk.gate_error"));
+        prop_assume!(could_judge(&better));
         prop_assert!(worse.decided_qty <= better.decided_qty);
     }
-}
-
-fn limits_of(now: &str, requested_at: &str, kind: Value) -> Judgement {
-    let mut draft = json!({"trace_id": "t", "symbol": "USDJPY", "side": "BUY", "qty": "1",
-        "requested_at": requested_at, "quality": {"missing_ratio": 1.0, "data_lag_min": 99.0}});
-    draft.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
-    let draft: OrderDraft = serde_json::from_value(draft).unwrap();
-    let intake = Intake::Order(draft.check().unwrap());
-    judge(&intake, &Facts::default(), &Policies::default(), now.parse().unwrap())
-}
-
-#[test]
-fn what_comes_too_late_or_too_early_is_a_reject_with_one_alert_and_no_quality() {
-    let limit = || json!({"order_type": "LIMIT", "limit_price": "1"});
-    let ioc = || json!({"order_type": "LIMIT", "limit_price": "1", "time_in_force": "FOK"});
-    let until = |t: &str| json!({"valid_until": t, "order_type": "LIMIT", "limit_price": "1"});
-    for (requested_at, kind, code) in [
-        ("2026-11-23T09:55:00Z", json!({}), None),
-        ("2026-11-23T09:54:59.999999Z", json!({}), Some("expired")),
-        ("2026-11-23T09:54:59.999999Z", ioc(), Some("expired")),
-        ("2026-11-23T09:54:59.999999Z", limit(), None),
-        ("2026-11-22T10:00:00Z", limit(), None),
-        ("2026-11-22T09:59:59.999999Z", limit(), Some("expired")),
-        ("2026-11-23T10:00:05Z", json!({}), None),
-        ("2026-11-23T10:00:05.000001Z", json!({}), Some("from_the_future")),
-        (NOW, until("2026-11-23T10:00:00Z"), None),
-        (NOW, until("2026-11-23T09:59:59.999999Z"), Some("expired")),
-    ] {
-        let j = limits_of(NOW, requested_at, kind);
-        let Some(code) = code else {
-            assert_ne!(j.action, Action::Reject, "{requested_at}");
-            continue;
-        };
-        assert_eq!(j.action, Action::Reject, "{requested_at}");
-        assert!(j.reason.starts_with(code), "{}", j.reason);
-        assert_eq!(j.alerts.len(), 1);
-        assert_eq!(
-            (j.alerts[0].policy_name.as_str(), j.alerts[0].severity),
-            ("do.expired", Severity::Low)
-        );
-        assert_eq!((j.quality, j.decided_qty, j.score), (None, Decimal::ZERO, None));
-        assert_eq!(j.next_quality_state, QualityMemory::default());
-    }
-}
-
-#[test]
-fn flat_is_held_by_memory_with_a_low_alert_only_if_memory_alone_holds_it() {
-    let of = |lag: f64, memory: &str| {
-        let input = QualityInput { missing_ratio: Some(0.0), data_lag_min: Some(lag) };
-        let memory = serde_json::from_str(memory).unwrap();
-        let got = quality::assess(Some(&input), memory, &QualityLimits::default()).unwrap();
-        let names: Vec<String> = got.fired.into_iter().map(|f| f.policy_name).collect();
-        (got.quality.verdict, names, got.reason)
-    };
-    let (verdict, fired, reason) = of(25.0, r#"{"lag": "flat"}"#);
-    assert_eq!((verdict, fired), (QualityVerdict::Flat, vec!["PLAN.QUALITY.HELD".to_string()]));
-    assert_eq!(reason, "quality=FLAT data_lag_min=25 > 24 (held)");
-    let input = QualityInput { missing_ratio: Some(0.35), data_lag_min: Some(0.0) };
-    let both = serde_json::from_str(r#"{"lag": "flat", "missing": "flat"}"#).unwrap();
-    let got = quality::assess(Some(&input), both, &QualityLimits::default()).unwrap();
-    assert!(
-        got.fired.iter().any(|f| f.policy_name == "PLAN.QUALITY.HELD"
-            && f.reason.contains("missing_ratio has not come")),
-        "{:?}",
-        got.fired
-    );
-    let (verdict, fired, _) = of(31.0, r#"{"lag": "flat"}"#);
-    assert_eq!((verdict, fired), (QualityVerdict::Flat, vec!["PLAN.QUALITY.DATA_LAG".to_string()]));
-    let (verdict, fired, reason) = of(24.0, r#"{"lag": "flat"}"#);
-    assert_eq!((verdict, fired.len(), reason.as_str()), (QualityVerdict::Ok, 0, "quality=OK"));
 }

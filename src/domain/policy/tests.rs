@@ -356,6 +356,8 @@ fn f46_sessions_follow_a_zones_daylight_saving_and_holidays() {
 }
 
 proptest! {
+    #![proptest_config(crate::domain::laws::cases())]
+
     #[test]
     fn no_text_makes_reading_panic(text in "[-a-z0-9:{}\\[\\],\"'#&*!|> .\n\u{3b1}]{0,80}") {
         let _ = risk(&text);

@@ -97,7 +97,7 @@ pub fn run(args: &ByHand) -> anyhow::Result<Exit> {
 }
 
 /// The request with the quantity that is allowed; none if nothing is.
-fn allowed(mut request: Map<String, Value>, judgement: &Judgement) -> Option<Value> {
+pub(super) fn allowed(mut request: Map<String, Value>, judgement: &Judgement) -> Option<Value> {
     judgement.action.sends().then(|| {
         request.insert("qty".into(), json!(plain(judgement.decided_qty)));
         Value::Object(request)
