@@ -12,6 +12,8 @@ SHELL := bash
 # A Rust that rustup has just installed is not on PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PROFILE ?= dev
+# Tests plant faults, which no other build has.
+TESTED := --locked --features faults
 CARGO_PROFILE := --locked --profile $(PROFILE)
 STACK_ENV = $${NOCTUS_STACK_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/noctus-stack}/stack.env
 REAL_SERVICES = --real --brokers "$$NOCTUS_TEST_BROKERS" --registry "$$NOCTUS_TEST_REGISTRY" --database "$$NOCTUS_TEST_DATABASE"
@@ -31,17 +33,17 @@ demo: build ## The whole way of an order, with a report; STAY=1 keeps it up, REA
 test: lint test-unit test-it ## Everything that CI runs: format, lints, unit and property tests, the real stack
 
 test-unit: setup ## Unit and property tests; they need no service
-	cargo test --locked --lib
+	cargo test $(TESTED) --lib
 
 test-it: setup stack-up ## The integration tests, on the test stack
-	cargo test --locked --test it
+	cargo test $(TESTED) --test it
 
 fmt: ## Format the code
 	cargo fmt
 
 lint: setup ## Check the format and the lints
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy $(TESTED) --all-targets -- -D warnings
 
 deny: ## Check licences, sources and duplicates of dependencies (needs cargo-deny)
 	cargo deny --locked check bans licenses sources
