@@ -139,7 +139,6 @@ impl Order {
 
     pub fn decision_of(&self, action: Action, price: Option<&str>, at: Timestamp) -> Decision {
         Decision {
-            unit_value: None,
             event_id: self.id("decision", 0),
             decision_id: format!("d-{}", self.key),
             idempotency_key: self.key.clone(),
