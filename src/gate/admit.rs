@@ -102,7 +102,7 @@ pub async fn admit(
         return Err(AdmitError::Fenced);
     }
     let (mut admitted, mut admission) = judged(batch, locked, policies, quotes, clock::now());
-    crash_point("gate.judged");
+    crash_point("gate/judged");
     let events = scribe.events(&admitted, &batch.refused)?;
     let late = is_planted("reserve-outside").then(|| admission.clone());
     if late.is_some() {
@@ -115,9 +115,9 @@ pub async fn admit(
     if !claimed {
         return Err(AdmitError::Claimed);
     }
-    crash_point("gate.rows-written");
+    crash_point("gate/rows-written");
     tx.commit().await?;
-    crash_point("gate.after-commit");
+    crash_point("gate/after-commit");
     if let Some(late) = late {
         let tx = client.transaction().await?;
         admission::reserve(&tx, &late).await?;

@@ -192,7 +192,7 @@ impl Gate {
 
     /// Signature → decode → shape → key. A record that cannot be read yet holds its partition, and no other.
     async fn read(&mut self, records: Vec<Record>) -> Result<(), GateError> {
-        crash_point("gate.after-poll");
+        crash_point("gate/after-poll");
         let mut held: Vec<(Arc<str>, i32)> = Vec::new();
         for record in records {
             let place = (record.topic.clone(), record.partition);
@@ -219,7 +219,7 @@ impl Gate {
                 }
             }
         }
-        crash_point("gate.decoded");
+        crash_point("gate/decoded");
         Ok(())
     }
 
@@ -259,7 +259,7 @@ impl Gate {
             Ok(admitted) => {
                 self.count(&batch, &admitted, began);
                 self.input.done(&batch.moves);
-                crash_point("gate.offset-stored");
+                crash_point("gate/offset-stored");
                 let (row, events) = admitted.owed;
                 self.emitter.emit(Some(room), row, events);
                 Ok(())

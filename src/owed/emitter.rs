@@ -91,7 +91,7 @@ impl Inner {
         };
         let records: Vec<Outgoing> = events.iter().map(out).collect();
         self.producer.produce(&records).await?;
-        crash_point("emission.acked");
+        crash_point("emission/acked");
         for event in events {
             self.ctx.metrics.owed_emitted.with_label_values(&[event.topic]).inc();
         }

@@ -70,7 +70,7 @@ async fn what_the_registry_lets_through_the_lint_finds() {
         [local(None).expect("embedded"), vec![mine]].into_iter().flatten().collect(),
     );
     let findings = report.await.expect("no registry is asked").findings;
-    assert!(findings.iter().any(|(_, f)| f.to_string().contains("scale")), "{findings:?}");
+    assert!(findings.iter().any(|(_, f)| f.to_string().contains("decimal(28,8)")), "{findings:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

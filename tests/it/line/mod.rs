@@ -164,13 +164,17 @@ impl Line {
 
     /// Asks until the answer is this one.
     pub async fn until(&self, sql: &str, wanted: &str) {
-        let deadline = Instant::now() + DEADLINE;
+        // As long as the answer moves there is hope, however slow the machine.
+        let (mut moved_at, mut last) = (Instant::now(), String::new());
         loop {
             let answer = self.ask(sql).await;
             if answer == wanted {
                 return;
             }
-            if Instant::now() > deadline {
+            if answer != last {
+                (moved_at, last) = (Instant::now(), answer.clone());
+            }
+            if moved_at.elapsed() > DEADLINE {
                 panic!("{sql} stays {answer}, not {wanted}\n{}", self.state().await);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
