@@ -1,165 +1,17 @@
 //! The story of a trace: the ledger's rows, the sends, and what the obs_* tables say, as of one moment.
 //! Never changes anything.
 
+mod parts;
+
+use std::collections::HashMap;
+
 use deadpool_postgres::{Client, Transaction};
 use jiff::Timestamp;
-use rust_decimal::Decimal;
-use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::{Error, IsolationLevel, Row};
 
+pub use self::parts::*;
 use super::PgTime;
-
-/// Everything that is known of one trace.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Story {
-    pub trace_id: String,
-    /// If it was asked for by a key: only this order is told.
-    pub idempotency_key: Option<String>,
-    pub orders: Vec<Order>,
-    pub alerts: Vec<Alert>,
-    pub timeline: Vec<Hop>,
-    /// Of this trace, not yet acknowledged by Kafka.
-    pub owed: Vec<Owed>,
-    /// The database's clock.
-    pub told_at: Timestamp,
-}
-
-/// One order of it.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Order {
-    pub idempotency_key: String,
-    /// The decision; from the ledger, else from `obs_decisions`.
-    pub decision: Value,
-    /// None: the ledger does not have it (any more).
-    pub ledger: Option<Ledger>,
-    /// Whether `obs_decisions` has it.
-    pub decision_written: bool,
-    pub attempts: Vec<Attempt>,
-    pub fills: Vec<Fill>,
-    pub steps: Vec<Step>,
-    pub metrics: Option<Metrics>,
-}
-
-/// What only the ledger knows.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Ledger {
-    pub account: String,
-    pub symbol: String,
-    pub action: String,
-    pub requested_qty: Decimal,
-    pub decided_qty: Decimal,
-    pub order_type: String,
-    pub limit_price: Option<Decimal>,
-    pub stop_price: Option<Decimal>,
-    pub reference_price: Option<Decimal>,
-    pub stop_loss: Option<Decimal>,
-    pub take_profit: Option<Decimal>,
-    pub time_in_force: String,
-    pub strategy: Option<String>,
-    pub requested_at: Timestamp,
-    pub valid_until: Option<Timestamp>,
-    pub decided_at: Timestamp,
-    pub dispatch_by: Option<Timestamp>,
-    pub sent_at: Option<Timestamp>,
-    pub state: String,
-    pub exec_seq: i32,
-    pub executed_qty: Decimal,
-    pub avg_price: Option<Decimal>,
-    pub working_qty: Decimal,
-    pub realised_pnl: Decimal,
-    pub next_query_at: Option<Timestamp>,
-    pub query_no: i32,
-    pub quarantined: Vec<String>,
-    pub broker_ref: Option<String>,
-    pub source_partition: i32,
-    pub source_offset: i64,
-}
-
-/// One send that was begun.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Attempt {
-    pub attempt_no: i32,
-    pub worker: String,
-    pub started_at: Timestamp,
-    pub ended_at: Option<Timestamp>,
-    pub outcome: Option<String>,
-    pub detail: Option<Value>,
-}
-
-/// One fill that was applied.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Fill {
-    pub fill_id: String,
-    pub px: Decimal,
-    pub qty: Decimal,
-    pub filled_at: Timestamp,
-}
-
-/// One step at the broker.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Step {
-    pub exec_seq: i32,
-    pub sent_at: Timestamp,
-    pub status: String,
-    pub provider: String,
-    pub order_id: String,
-    pub executed_qty: Decimal,
-    pub avg_price: Option<Decimal>,
-    pub reason_code: Option<String>,
-    pub queue_ms: Option<i64>,
-    pub broker_rtt_ms: Option<i64>,
-    pub total_ms: Option<i64>,
-    pub response: Value,
-}
-
-/// What it cost to carry the order out.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Metrics {
-    pub retry_counts: i32,
-    pub partial_fills: i32,
-    pub slippage: Option<Decimal>,
-    pub queue_ms: Option<i64>,
-    pub broker_rtt_ms: Option<i64>,
-    pub total_ms: Option<i64>,
-}
-
-/// One fired rule.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Alert {
-    pub idempotency_key: Option<String>,
-    pub policy_name: String,
-    pub severity: String,
-    pub reason: String,
-    pub created_at: Timestamp,
-}
-
-/// One row of the timeline.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Hop {
-    pub ts: Timestamp,
-    pub kind: String,
-    pub action: Option<String>,
-    pub payload: Value,
-}
-
-/// Events of one topic that are committed and not yet acknowledged by Kafka.
-#[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs)]
-pub struct Owed {
-    pub topic: String,
-    pub events: i64,
-    pub oldest: Timestamp,
-}
 
 /// The story of a trace, or of an order by its key; none if nothing is known under this name.
 pub async fn tell(client: &mut Client, name: &str) -> Result<Option<Story>, Error> {
@@ -280,10 +132,12 @@ async fn decisions(
             &[&trace],
         )
         .await?;
+    let places: HashMap<String, usize> =
+        orders.iter().map(|order| order.idempotency_key.clone()).zip(0..).collect();
     for row in &rows {
         let key: String = row.try_get(0)?;
-        match orders.iter_mut().find(|order| order.idempotency_key == key) {
-            Some(order) => order.decision_written = true,
+        match places.get(&key) {
+            Some(place) => orders[*place].decision_written = true,
             None => {
                 let order = Order::new(key, row.try_get(1)?);
                 orders.push(Order { decision_written: true, ..order });
@@ -296,9 +150,9 @@ async fn decisions(
 /// Attempts, fills, steps and metrics, each to its order.
 async fn parts(tx: &Transaction<'_>, trace: &str, orders: &mut [Order]) -> Result<(), Error> {
     let keys: Vec<String> = orders.iter().map(|order| order.idempotency_key.clone()).collect();
+    let places: HashMap<&str, usize> = keys.iter().map(String::as_str).zip(0..).collect();
     let of = |row: &Row| -> Result<Option<usize>, Error> {
-        let key: &str = row.try_get("idempotency_key")?;
-        Ok(keys.iter().position(|k| k == key))
+        Ok(places.get(row.try_get::<_, &str>("idempotency_key")?).copied())
     };
     let sql = "SELECT * FROM send_attempts WHERE idempotency_key = ANY($1) ORDER BY attempt_no";
     for row in tx.query(sql, &[&keys]).await? {

@@ -6,6 +6,7 @@ use noctus::domain::event::Action;
 use serde_json::Value;
 
 use super::base::{Base, Order, at};
+use crate::line::{Line, open_policy, order};
 
 fn explain(base: &Base, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_noctus"))
@@ -117,4 +118,30 @@ async fn a_name_that_nobody_knows_is_a_finding_with_advice() {
     assert_eq!(told.status.code(), Some(1));
     assert!(told.stdout.is_empty());
     assert!(text(&told.stderr).contains("dead-letters says why"), "{}", text(&told.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_went_the_whole_way_is_explained() {
+    let mut line = Line::new(2, |config| config.policies.risk = Some(open_policy())).await;
+    let _roles = (line.start("gate"), line.start("dispatch"), line.start("sink"));
+    line.produce(&[order("whole-0001", "USDJPY")], None).await;
+    line.rest(1).await;
+    let told = line.noctus().args(["explain", "whole-0001"]).output().expect("noctus runs");
+    let shown = text(&told.stdout);
+    for part in [
+        "trace t-whole-0001",
+        "BUY 3 USDJPY MARKET reference 1.5 GTC for account main",
+        "data_lag_min 1.0, missing_ratio 0.0",
+        "decided   BUY 3",
+        "quality OK, multiplier 1",
+        "policies quality ",
+        ": accepted after ",
+        "3 FILLED ",
+        "now       FILLED: 3 of 3 at 1.5",
+        "DECISION BUY",
+        "EXEC FILLED  step 3",
+    ] {
+        assert!(shown.contains(part), "{part}:\n{shown}{}", text(&told.stderr));
+    }
+    assert!(!shown.contains("owed") && !shown.contains("has written"), "{shown}");
 }
