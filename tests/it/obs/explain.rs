@@ -130,7 +130,7 @@ async fn an_order_that_went_the_whole_way_is_explained() {
     let shown = text(&told.stdout);
     for part in [
         "trace t-whole-0001",
-        "BUY 3 USDJPY MARKET reference 1.5 GTC for account main",
+        "BUY 3 USDJPY LIMIT limit 1.5 GTC for account main",
         "data_lag_min 1.0, missing_ratio 0.0",
         "decided   BUY 3",
         "quality OK, multiplier 1",
