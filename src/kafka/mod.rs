@@ -5,6 +5,7 @@ pub mod admin;
 pub mod client;
 pub mod input;
 pub mod latest;
+pub mod offsets;
 pub mod producer;
 pub mod record;
 pub mod registry;

@@ -10,11 +10,14 @@ pub mod judge;
 pub mod key;
 pub mod migrate;
 pub mod paper_broker;
+mod person;
 pub mod policy;
+pub mod rewind;
 pub mod roles;
 pub mod schemas;
 pub mod sign;
 pub mod submit;
+mod table;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -74,10 +77,8 @@ pub struct Global {
     /// Postgres
     #[arg(long, global = true, value_name = "URL")]
     pub database: Option<String>,
-    /// The broker that orders go to
     #[arg(long, global = true, value_name = "URL")]
     pub broker: Option<String>,
-    /// Development: allow weak secrets. Never with real orders
     #[arg(long, global = true)]
     pub dev: bool,
     /// How log lines look
@@ -111,7 +112,6 @@ enum Command {
     Run(roles::Args),
     /// Role: judge order requests (read, decide, reserve, emit)
     Gate(roles::Args),
-    /// Role: send decided orders to the broker, once, and tell what became of them
     Dispatch(roles::Args),
     /// Role: write the obs_* tables that dashboards read
     Sink(roles::Args),
@@ -129,6 +129,8 @@ enum Command {
     Key(key::Args),
     /// Tell the story of one trace: every hop, every clamp, and why
     Explain(explain::Args),
+    /// Read an input again from an offset or a time; nothing is sent or decided twice
+    Rewind(rewind::Args),
     /// Judge cases without Kafka or Postgres: JSON lines in, results out
     Judge(judge::Args),
     /// Check policy files: every violation at once, with the place
@@ -137,7 +139,6 @@ enum Command {
     PaperBroker(paper_broker::Args),
     /// The whole way of an order on embedded services, with a readable report
     Demo(demo::Args),
-    /// Measure orders per second and latencies on real services, as JSON
     Bench(bench::Args),
     /// Show or check the configuration
     Config(config::Args),
@@ -185,6 +186,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Sign(a) => sign::run(a, global).await,
         Command::Key(a) => key::run(a, global).await,
         Command::Explain(a) => explain::run(a, global).await,
+        Command::Rewind(a) => rewind::run(a, global).await,
         Command::Judge(a) => judge::run(a, global).await,
         Command::Policy(a) => policy::run(a, global).await,
         Command::PaperBroker(a) => paper_broker::run(a, global).await,
