@@ -156,6 +156,16 @@ CREATE TABLE halts (
     at         TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Dead letters that were sent again, by where they lie: each once.
+CREATE TABLE redrives (
+    topic_id    TEXT   NOT NULL,
+    partition   INT    NOT NULL,
+    letter_offset BIGINT NOT NULL,
+    by_whom     TEXT   NOT NULL,
+    at          TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (topic_id, partition, letter_offset)
+);
+
 -- Events committed and not yet acknowledged by Kafka (I5): one row per batch, exact bytes, so a repeat is identical.
 CREATE TABLE owed_events (
     id         BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -9,6 +9,7 @@ pub mod offsets;
 pub mod producer;
 pub mod record;
 pub mod registry;
+pub mod scan;
 mod topic_ids;
 
 pub use rdkafka::error::KafkaError;

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod completions;
 pub mod config;
+pub mod dead_letters;
 pub mod demo;
 pub mod docs;
 pub mod explain;
@@ -131,6 +132,8 @@ enum Command {
     Explain(explain::Args),
     /// Read an input again from an offset or a time; nothing is sent or decided twice
     Rewind(rewind::Args),
+    /// List refused inputs, show one, or send them again
+    DeadLetters(dead_letters::Args),
     /// Judge cases without Kafka or Postgres: JSON lines in, results out
     Judge(judge::Args),
     /// Check policy files: every violation at once, with the place
@@ -187,6 +190,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Key(a) => key::run(a, global).await,
         Command::Explain(a) => explain::run(a, global).await,
         Command::Rewind(a) => rewind::run(a, global).await,
+        Command::DeadLetters(a) => dead_letters::run(a, global).await,
         Command::Judge(a) => judge::run(a, global).await,
         Command::Policy(a) => policy::run(a, global).await,
         Command::PaperBroker(a) => paper_broker::run(a, global).await,

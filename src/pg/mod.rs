@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod owed;
 pub mod pool;
 pub mod positions;
+pub mod redrives;
 pub mod risk;
 pub mod story;
 pub mod time;
