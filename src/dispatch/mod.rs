@@ -242,7 +242,7 @@ async fn prepare(ctx: &Context, stop: &CancellationToken) -> Result<Dispatch, Di
         capabilities,
         scribe: Scribe::new(ctx).await?,
         emitter: Emitter::start(ctx, stop.clone())?,
-        halts: Halts::watch(ctx.pool.clone(), stop.clone()).await?,
+        halts: Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?,
         stop: stop.clone(),
         ctx: ctx.clone(),
     })

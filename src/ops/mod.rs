@@ -7,6 +7,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod docs;
 pub mod explain;
+pub mod halts;
 pub mod judge;
 pub mod key;
 pub mod migrate;
@@ -130,6 +131,14 @@ enum Command {
     Key(key::Args),
     /// Tell the story of one trace: every hop, every clamp, and why
     Explain(explain::Args),
+    /// Stop sending: everything, or an account, a symbol, a strategy
+    Halt(halts::StopArgs),
+    /// Send only what reduces positions
+    ReduceOnly(halts::StopArgs),
+    /// Lift a halt: propose it, or approve what another person proposed
+    Resume(halts::ResumeArgs),
+    /// List halts, proposals, and who has confirmed
+    Halts(halts::ListArgs),
     /// Read an input again from an offset or a time; nothing is sent or decided twice
     Rewind(rewind::Args),
     /// List refused inputs, show one, or send them again
@@ -189,6 +198,10 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Sign(a) => sign::run(a, global).await,
         Command::Key(a) => key::run(a, global).await,
         Command::Explain(a) => explain::run(a, global).await,
+        Command::Halt(a) => halts::stop(a, "halted", global).await,
+        Command::ReduceOnly(a) => halts::stop(a, "reduce_only", global).await,
+        Command::Resume(a) => halts::resume(a, global).await,
+        Command::Halts(a) => halts::list(a, global).await,
         Command::Rewind(a) => rewind::run(a, global).await,
         Command::DeadLetters(a) => dead_letters::run(a, global).await,
         Command::Judge(a) => judge::run(a, global).await,

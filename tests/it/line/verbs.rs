@@ -1,5 +1,6 @@
 //! What operators do to a running line: rewinds, redrives, halts, and orders that nobody knows about.
 
+mod halted;
 mod redriven;
 mod rewound;
 
