@@ -11,6 +11,7 @@ pub mod halts;
 pub mod judge;
 pub mod key;
 pub mod migrate;
+pub mod orders;
 pub mod paper_broker;
 mod person;
 pub mod policy;
@@ -79,8 +80,10 @@ pub struct Global {
     /// Postgres
     #[arg(long, global = true, value_name = "URL")]
     pub database: Option<String>,
+    /// The broker that orders go to
     #[arg(long, global = true, value_name = "URL")]
     pub broker: Option<String>,
+    /// Development: allow weak secrets. Never with real orders
     #[arg(long, global = true)]
     pub dev: bool,
     /// How log lines look
@@ -114,6 +117,7 @@ enum Command {
     Run(roles::Args),
     /// Role: judge order requests (read, decide, reserve, emit)
     Gate(roles::Args),
+    /// Role: send decided orders to the broker, once, and tell what became of them
     Dispatch(roles::Args),
     /// Role: write the obs_* tables that dashboards read
     Sink(roles::Args),
@@ -131,6 +135,8 @@ enum Command {
     Key(key::Args),
     /// Tell the story of one trace: every hop, every clamp, and why
     Explain(explain::Args),
+    /// List orders, show one, or end one that is PARKED (a second person approves)
+    Orders(orders::Args),
     /// Stop sending: everything, or an account, a symbol, a strategy
     Halt(halts::StopArgs),
     /// Send only what reduces positions
@@ -151,6 +157,7 @@ enum Command {
     PaperBroker(paper_broker::Args),
     /// The whole way of an order on embedded services, with a readable report
     Demo(demo::Args),
+    /// Measure orders per second and latencies on real services, as JSON
     Bench(bench::Args),
     /// Show or check the configuration
     Config(config::Args),
@@ -198,6 +205,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Sign(a) => sign::run(a, global).await,
         Command::Key(a) => key::run(a, global).await,
         Command::Explain(a) => explain::run(a, global).await,
+        Command::Orders(a) => orders::run(a, global).await,
         Command::Halt(a) => halts::stop(a, "halted", global).await,
         Command::ReduceOnly(a) => halts::stop(a, "reduce_only", global).await,
         Command::Resume(a) => halts::resume(a, global).await,
@@ -217,6 +225,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
 
 /// The exit code that fits an error: configuration, a service away, or a bug.
 fn exit_of(error: &anyhow::Error) -> Exit {
+    use crate::dispatch::broker::rest::HandshakeError;
     use crate::kafka::KafkaError;
     use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
@@ -238,6 +247,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         } else if found.downcast_ref::<AdminError>().is_some_and(AdminError::no_rights) {
             Some(Exit::NoRights)
         } else if found.is::<RegistryError>()
+            || found.is::<HandshakeError>()
             || found.is::<AdminError>()
             || found.is::<KafkaError>()
             || found.is::<PoolError>()

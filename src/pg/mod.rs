@@ -26,6 +26,7 @@ pub mod time;
 pub use deadpool_postgres::Client as PoolClient;
 pub use pool::{Pool, PoolError, connect};
 pub use time::PgTime;
+pub use tokio_postgres::GenericClient;
 
 /// What Postgres says, with its code: an error of the client says of it only that there was one.
 pub fn told(error: &tokio_postgres::Error) -> String {

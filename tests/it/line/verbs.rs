@@ -2,6 +2,7 @@
 
 mod halted;
 mod redriven;
+mod resolved;
 mod rewound;
 
 use std::process::{Command, Output};
