@@ -156,6 +156,35 @@ CREATE TABLE halts (
     at         TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
 );
 
+-- The newest halt that a dispatch process has read and acts on: no write on older knowledge is under way (C-OUT-7).
+CREATE TABLE sender_confirmations (
+    worker      TEXT PRIMARY KEY,
+    halt_number BIGINT NOT NULL,
+    at          TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
+);
+
+-- What one person proposes and another one must approve: to lift a halt, to end a PARKED order.
+CREATE TABLE proposals (
+    number      BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind        TEXT NOT NULL CHECK (kind IN ('resume','resolve')),
+    subject     JSONB NOT NULL,                -- what is proposed, and the state it was proposed for
+    reason      TEXT NOT NULL,
+    by_whom     TEXT NOT NULL,
+    at          TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    approved_by TEXT CHECK (approved_by <> by_whom),
+    approved_at TIMESTAMPTZ
+);
+
+-- Dead letters that were sent again, by where they lie: each once.
+CREATE TABLE redrives (
+    topic_id    TEXT   NOT NULL,
+    partition   INT    NOT NULL,
+    letter_offset BIGINT NOT NULL,
+    by_whom     TEXT   NOT NULL,
+    at          TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (topic_id, partition, letter_offset)
+);
+
 -- Events committed and not yet acknowledged by Kafka (I5): one row per batch, exact bytes, so a repeat is identical.
 CREATE TABLE owed_events (
     id         BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

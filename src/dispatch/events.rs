@@ -11,9 +11,10 @@ use crate::domain::event::Fill;
 use crate::domain::event::{
     Alert, BrokerRef, EventId, ExecEvent, LatencyMs, OrderStatus, Severity, Subject as About,
 };
+use crate::kafka::registry::Registry;
 use crate::owed::Owed;
 use crate::pg::outbox::OrderRow;
-use crate::runtime::context::Context;
+use crate::runtime::config::Config;
 use crate::wire::{self, Subject};
 
 /// What an order's step looks like from outside.
@@ -59,13 +60,13 @@ fn millis(from: Timestamp, to: Timestamp) -> i64 {
 
 impl Scribe {
     /// Looks up the ids of the schemas it writes.
-    pub async fn new(ctx: &Context) -> Result<Self, DispatchError> {
+    pub async fn new(config: &Config, registry: &Registry) -> Result<Self, DispatchError> {
         let id = async |subject: Subject| {
-            let name = format!("{}-value", ctx.config.topic(subject.topic()));
-            ctx.registry.id_of(&name, subject.schema()).await
+            let name = format!("{}-value", config.topic(subject.topic()));
+            registry.id_of(&name, subject.schema()).await
         };
         Ok(Self {
-            broker: ctx.config.broker.name.clone(),
+            broker: config.broker.name.clone(),
             exec_schema: id(Subject::ExecEvent).await?,
             alert_schema: id(Subject::Alert).await?,
         })

@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::halts::Halts;
+use super::halts::{Halts, Known};
 use crate::pg::outbox::OrderRow;
 use crate::runtime::clock::{Boot, boot};
 
@@ -53,14 +53,14 @@ pub fn alive_until(order: &OrderRow, asked: Boot) -> Option<Boot> {
     Some(asked.after(Duration::try_from(left).unwrap_or(Duration::ZERO)))
 }
 
-/// Asked right before the socket is written; the code says why not.
+/// Asked right before the socket is written; the code says why not. What is returned is held during the write.
 pub fn may_write(
     lease: &Lease,
     halts: &Halts,
     order: &OrderRow,
     alive_until: Option<Boot>,
-) -> Result<(), &'static str> {
-    halts.check(order)?;
+) -> Result<Known, &'static str> {
+    let known = halts.check(order)?;
     let now = boot();
     if alive_until.is_some_and(|end| now >= end) {
         return Err("too_old");
@@ -68,7 +68,7 @@ pub fn may_write(
     if !lease.holds(now) {
         return Err("lease_over");
     }
-    Ok(())
+    Ok(known)
 }
 
 #[cfg(test)]

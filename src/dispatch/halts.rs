@@ -1,20 +1,23 @@
 //! Owns what is halted, read from Postgres all the time: a sender writes only on fresh knowledge (C-OUT-6).
 //! Never lets an order pass that was decided before a halt, even if the halt has been lifted since.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::pg::Pool;
 use crate::pg::outbox::OrderRow;
 use crate::pg::risk::{self, HaltRow};
+use crate::pg::{Pool, halts};
 use crate::runtime::clock::{Boot, boot};
 
 /// A sender's knowledge may be this old, milliseconds.
 const FRESH_MS: u64 = 200;
 /// Pause between two reads, milliseconds.
 const READ_MS: u64 = 50;
+/// Pause between two confirmations of the same halt, milliseconds: they say that the sender lives.
+const HEARTBEAT_MS: u64 = 5_000;
 
 /// Why the order must not be sent under these halts: `halted` or `reduce_only`.
 pub fn stops(halts: &[HaltRow], order: &OrderRow) -> Option<&'static str> {
@@ -45,24 +48,44 @@ struct Seen {
     /// Before the question was asked, so that it is never taken for fresher than it is.
     at: Boot,
     halts: Vec<HaltRow>,
+    /// The newest halt; 0 before the first.
+    number: i64,
+    /// One for everything known since that halt: writes under way hold it.
+    known: Known,
 }
+
+/// Held while a write is under way: the knowledge that let it pass is still in use.
+#[derive(Debug, Clone)]
+pub struct Known(Arc<()>);
 
 /// The newest knowledge; cheap to clone.
 #[derive(Clone)]
 pub struct Halts(watch::Receiver<Seen>);
 
 impl Halts {
-    /// Reads the halts now, and then again and again until `stop`.
-    pub async fn watch(pool: Pool, stop: CancellationToken) -> Result<Self, super::DispatchError> {
-        let (tell, seen) = watch::channel(read(&pool).await?);
+    /// Reads the halts now, and then again and again until `stop`, and confirms what was read.
+    pub async fn watch(
+        pool: Pool,
+        worker: Arc<str>,
+        stop: CancellationToken,
+    ) -> Result<Self, super::DispatchError> {
+        let (tell, seen) = watch::channel(read(&pool, None).await?);
         tokio::spawn(async move {
+            let mut confirmations = Confirmations { worker, told: None, older: Vec::new() };
             while !stop.is_cancelled() && !tell.is_closed() {
                 tokio::time::sleep(Duration::from_millis(READ_MS)).await;
-                match read(&pool).await {
-                    Ok(seen) => drop(tell.send_replace(seen)),
+                let before = tell.borrow().clone();
+                match read(&pool, Some(&before)).await {
+                    Ok(seen) => {
+                        let number = seen.number;
+                        drop(tell.send_replace(seen));
+                        confirmations.superseded(before, number);
+                        confirmations.tell(&pool, number).await;
+                    }
                     Err(error) => tracing::warn!(%error, "halts cannot be read: nothing is sent"),
                 }
             }
+            confirmations.retire(&pool).await;
         });
         Ok(Self(seen))
     }
@@ -76,13 +99,62 @@ impl Halts {
         }
     }
 
-    /// Right before the write: fresh knowledge, and no halt in it that stops the order.
-    pub fn check(&self, order: &OrderRow) -> Result<(), &'static str> {
+    /// Right before the write: fresh knowledge, and no halt in it that stops the order. What is returned
+    /// is held until the write has ended.
+    pub fn check(&self, order: &OrderRow) -> Result<Known, &'static str> {
         let seen = self.0.borrow();
         match stops(&seen.halts, order) {
             Some(code) => Err(code),
-            None if is_fresh(seen.at) => Ok(()),
+            None if is_fresh(seen.at) => Ok(seen.known.clone()),
             None => Err("halts_not_read"),
+        }
+    }
+}
+
+/// What this sender has told about the halts it acts on (C-OUT-7).
+struct Confirmations {
+    worker: Arc<str>,
+    told: Option<(i64, Boot)>,
+    /// Knowledge before the newest halt that may still be in use by a write.
+    older: Vec<Weak<()>>,
+}
+
+impl Confirmations {
+    fn superseded(&mut self, before: Seen, number: i64) {
+        if before.number != number {
+            self.older.push(Arc::downgrade(&before.known.0));
+        }
+    }
+
+    /// Confirms the newest halt, once no write on older knowledge is under way; and says that it lives.
+    async fn tell(&mut self, pool: &Pool, number: i64) {
+        self.older.retain(|known| known.strong_count() > 0);
+        let number = match (self.older.is_empty(), self.told) {
+            (true, _) => number,
+            (false, Some((told, _))) => told,
+            (false, None) => return,
+        };
+        let is_told = |(told, at): (i64, Boot)| {
+            told == number && boot().since(at) < Duration::from_millis(HEARTBEAT_MS)
+        };
+        if self.told.is_some_and(is_told) {
+            return;
+        }
+        let confirmed: Result<(), super::DispatchError> = async {
+            halts::confirm(&pool.get().await?, &self.worker, number).await?;
+            Ok(())
+        }
+        .await;
+        match confirmed {
+            Ok(()) => self.told = Some((number, boot())),
+            Err(error) => tracing::warn!(%error, number, "a halt is not confirmed yet"),
+        }
+    }
+
+    async fn retire(&self, pool: &Pool) {
+        let Ok(client) = pool.get().await else { return };
+        if let Err(error) = halts::retire(&client, &self.worker).await {
+            tracing::debug!(%error, "a confirmation stays behind");
         }
     }
 }
@@ -91,11 +163,14 @@ fn is_fresh(at: Boot) -> bool {
     boot().since(at) <= Duration::from_millis(FRESH_MS)
 }
 
-async fn read(pool: &Pool) -> Result<Seen, super::DispatchError> {
+async fn read(pool: &Pool, before: Option<&Seen>) -> Result<Seen, super::DispatchError> {
     let at = boot();
     let client = pool.get().await?;
     let halts = risk::halts(&**client).await?;
-    Ok(Seen { at, halts })
+    let number = halts.iter().map(|halt| halt.number).max().unwrap_or(0);
+    let known = before.filter(|seen| seen.number == number).map(|seen| seen.known.clone());
+    let known = known.unwrap_or_else(|| Known(Arc::new(())));
+    Ok(Seen { at, halts, number, known })
 }
 
 #[cfg(test)]

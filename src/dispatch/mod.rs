@@ -9,6 +9,7 @@ mod fence;
 mod fold;
 mod halts;
 mod lanes;
+pub mod resolve;
 mod send;
 mod settle;
 #[cfg(test)]
@@ -240,9 +241,9 @@ async fn prepare(ctx: &Context, stop: &CancellationToken) -> Result<Dispatch, Di
     Ok(Dispatch {
         broker,
         capabilities,
-        scribe: Scribe::new(ctx).await?,
+        scribe: Scribe::new(&ctx.config, &ctx.registry).await?,
         emitter: Emitter::start(ctx, stop.clone())?,
-        halts: Halts::watch(ctx.pool.clone(), stop.clone()).await?,
+        halts: Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?,
         stop: stop.clone(),
         ctx: ctx.clone(),
     })

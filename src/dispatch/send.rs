@@ -65,10 +65,14 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
     let mut halts = dispatch.halts.clone();
     halts.fresh(HALT_PATIENCE).await;
     let started = boot();
-    let placed = dispatch
-        .broker
-        .place(&claimed.order, || may_write(lease, &halts, &claimed.row, claimed.alive_until))
-        .await;
+    // A halt is confirmed only when no write that did not know of it is under way.
+    let mut known = None;
+    let may_write = || {
+        known = Some(may_write(lease, &halts, &claimed.row, claimed.alive_until)?);
+        Ok(())
+    };
+    let placed = dispatch.broker.place(&claimed.order, may_write).await;
+    drop(known);
     let took = boot().since(started);
     let metrics = &dispatch.ctx.metrics;
     let (row, rtt_ms) = (&claimed.row, i64::try_from(took.as_millis()).ok());

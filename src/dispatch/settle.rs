@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rust_decimal::Decimal;
 
+use super::broker::client_order_id;
+use super::events::Scribe;
 use super::fold::{Folded, Manners, Outcome, fold};
 use super::{Dispatch, DispatchError};
 use crate::domain::event::{Fill, OrderStatus};
@@ -19,28 +21,47 @@ pub struct Report {
     pub moved: Vec<(OrderRow, Settled)>,
 }
 
+/// What settling needs to know besides the rows.
+pub struct Books<'a> {
+    /// How the broker behaves.
+    pub manners: &'a Manners,
+    /// Who writes the events.
+    pub scribe: &'a Scribe,
+}
+
 /// Settles a set of findings. An error leaves everything as it was; the same findings may be settled again.
 pub async fn settle(dispatch: &Dispatch, outcomes: &[Outcome]) -> Result<Report, DispatchError> {
     let room = dispatch.emitter.room_now();
     let mut client = dispatch.ctx.pool.get().await?;
     let tx = client.transaction().await?;
-    let mut positions = lock_risk(&tx, outcomes).await?;
-    let keys: Vec<&str> =
-        outcomes.iter().map(|o| o.row.key.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
-    let rows = outbox::lock(&tx, &keys).await?;
-    let mut rows: HashMap<String, OrderRow> =
-        rows.into_iter().map(|row| (row.key.to_string(), row)).collect();
-    let mut fills: HashMap<String, BTreeMap<String, Fill>> = HashMap::new();
-    for (key, fill) in outbox::fills(&*tx, &keys).await? {
-        fills.entry(key).or_default().insert(fill.fill_id.clone(), fill);
-    }
-    let folded = fold_all(outcomes, &mut rows, &mut fills, &mut positions, &dispatch.manners());
-    let events = store(&tx, dispatch, outcomes, &folded, &positions).await?;
+    let books = Books { manners: &dispatch.manners(), scribe: &dispatch.scribe };
+    let (report, events) = settle_in(&tx, &books, outcomes).await?;
     let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
     tx.commit().await?;
     dispatch.emitter.emit(room, batch, events);
+    Ok(report)
+}
+
+/// Settles findings within a transaction, which must then own the events that are returned.
+pub async fn settle_in(
+    tx: &deadpool_postgres::Transaction<'_>,
+    books: &Books<'_>,
+    outcomes: &[Outcome],
+) -> Result<(Report, Vec<Owed>), DispatchError> {
+    let mut positions = lock_risk(tx, outcomes).await?;
+    let keys: Vec<&str> =
+        outcomes.iter().map(|o| o.row.key.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
+    let rows = outbox::lock(tx, &keys).await?;
+    let mut rows: HashMap<String, OrderRow> =
+        rows.into_iter().map(|row| (row.key.to_string(), row)).collect();
+    let mut fills: HashMap<String, BTreeMap<String, Fill>> = HashMap::new();
+    for (key, fill) in outbox::fills(&**tx, &keys).await? {
+        fills.entry(key).or_default().insert(fill.fill_id.clone(), fill);
+    }
+    let folded = fold_all(outcomes, &mut rows, &mut fills, &mut positions, books.manners);
+    let events = store(tx, books, outcomes, &folded, &positions).await?;
     let moved = folded.into_iter().map(|(row, done)| (row, done.settled)).collect();
-    Ok(Report { moved })
+    Ok((Report { moved }, events))
 }
 
 /// The risk rows that findings can move; none are locked when none can.
@@ -98,7 +119,7 @@ fn fold_all(
 /// Stores everything; the events that are owed for it.
 async fn store(
     tx: &deadpool_postgres::Transaction<'_>,
-    dispatch: &Dispatch,
+    books: &Books<'_>,
     outcomes: &[Outcome],
     folded: &[(OrderRow, Folded)],
     positions: &BTreeMap<(String, String), PositionRow>,
@@ -142,12 +163,12 @@ async fn store(
     attempts::close(tx, &ended).await?;
     let mut owed = Vec::new();
     for (row, done) in folded {
-        let order_id = dispatch.client_order_id(&row.key);
+        let order_id = client_order_id(&row.key, &books.manners.capabilities.client_id);
         for step in &done.steps {
-            owed.push(dispatch.scribe.step(row, &order_id, step.clone())?);
+            owed.push(books.scribe.step(row, &order_id, step.clone())?);
         }
         for alert in &done.alerts {
-            owed.push(dispatch.scribe.alert(row, alert)?);
+            owed.push(books.scribe.alert(row, alert)?);
         }
         if let Some(reason) = &done.halt {
             risk::halt_symbol(tx, &row.account, &row.symbol, reason).await?;

@@ -6,6 +6,7 @@ mod admit;
 mod decide;
 mod fold;
 mod intake;
+pub mod letter;
 mod quotes;
 pub mod refusal;
 mod reload;

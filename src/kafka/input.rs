@@ -26,6 +26,8 @@ use crate::wire::Subject;
 
 /// Longest question to Kafka about the ends of a partition.
 const ASK: Duration = Duration::from_secs(10);
+/// Pause between two looks for a rewind: a partition without new records meets no fence.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why an input cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,7 @@ pub struct Input {
     /// librdkafka waits for an assignment, were it of nothing.
     is_awaited: bool,
     is_paused: bool,
+    looked: Instant,
 }
 
 impl Input {
@@ -137,6 +140,7 @@ impl Input {
             untaken: Vec::new(),
             is_awaited: false,
             is_paused: false,
+            looked: Instant::now(),
         })
     }
 
@@ -144,18 +148,20 @@ impl Input {
     pub async fn fetch(&mut self, max: usize) -> Result<Vec<Record>, InputError> {
         self.unpause()?;
         loop {
+            self.look_for_rewinds().await?;
             self.settle_changes().await?;
             self.release_held()?;
             if !self.pending.is_empty() {
                 return Ok(std::mem::take(&mut self.pending));
             }
-            let wake = self.held.iter().map(|h| h.until).min();
+            let look = self.looked + LOOK_EVERY;
+            let wake = self.held.iter().map(|h| h.until).fold(look, Instant::min);
             let consumer = self.consumer.clone();
             let mut stream = consumer.stream();
             tokio::select! {
                 biased;
                 Some(change) = self.changes.recv() => self.note(change),
-                () = at(wake) => {}
+                () = tokio::time::sleep_until(wake) => {}
                 message = stream.next() => {
                     let mut message = message;
                     while let Some(received) = message {
@@ -272,11 +278,45 @@ impl Input {
     /// ours are let go. For a batch that was dropped.
     pub async fn again(&mut self, moves: &[Move]) -> Result<(), InputError> {
         for step in moves {
-            let key = (step.place.topic.clone(), step.place.partition);
-            if self.owned.remove(&key).is_some() {
-                self.drop_pending(&key);
-                self.stop_fetching(&key)?;
-                self.untaken.push(key);
+            self.retake((step.place.topic.clone(), step.place.partition))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a partition that is ours, and takes it again at the next fetch.
+    fn retake(&mut self, key: Key) -> Result<(), InputError> {
+        if self.owned.remove(&key).is_none() {
+            return Ok(());
+        }
+        self.drop_pending(&key);
+        self.untaken.push(key.clone());
+        // One that is held is not fetched.
+        let held = self.held.len();
+        self.held.retain(|h| h.key != key);
+        if self.held.len() == held {
+            self.stop_fetching(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Partitions that an operator has moved are taken again, and read from where they are now.
+    async fn look_for_rewinds(&mut self) -> Result<(), InputError> {
+        if self.owned.is_empty() || self.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let client = self.ctx.pool.get().await?;
+        for (topic_id, partition) in positions::rewound(&client, self.reader).await? {
+            let ours = |o: &Owned| *o.place.topic_id == *topic_id && o.place.partition == partition;
+            let key = self.owned.iter().find(|(_, o)| ours(o)).map(|(key, _)| key.clone());
+            if let Some(key) = key {
+                tracing::info!(
+                    reader = self.reader,
+                    topic = &*key.0,
+                    partition,
+                    "rewound by an operator"
+                );
+                self.retake(key)?;
             }
         }
         Ok(())
@@ -350,13 +390,7 @@ impl Input {
                 self.ctx.health.not_ready(self.reader, error.to_string());
                 // Taking the partitions again tells which records are missing.
                 let keys: Vec<Key> = self.owned.keys().cloned().collect();
-                for key in keys {
-                    self.owned.remove(&key);
-                    self.drop_pending(&key);
-                    self.stop_fetching(&key)?;
-                    self.untaken.push(key);
-                }
-                Ok(())
+                keys.into_iter().try_for_each(|key| self.retake(key))
             }
             _ => {
                 tracing::debug!(reader = self.reader, %error, "Kafka complains");
@@ -474,14 +508,6 @@ async fn topics(ctx: &Context, subjects: &[Subject]) -> Result<Vec<Topic>, Input
         Ok(Topic { name, logical: subject.topic(), id })
     };
     subjects.iter().zip(&names).map(topic).collect()
-}
-
-/// At this moment, or never.
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn told(keys: &[Key]) -> String {

@@ -1,6 +1,6 @@
 //! `noctus explain`: tell the story of one trace: every hop, every clamp, and why.
 
-mod told;
+pub(super) mod told;
 
 use std::io::IsTerminal;
 

@@ -3,18 +3,24 @@
 pub mod bench;
 pub mod completions;
 pub mod config;
+pub mod dead_letters;
 pub mod demo;
 pub mod docs;
 pub mod explain;
+pub mod halts;
 pub mod judge;
 pub mod key;
 pub mod migrate;
+pub mod orders;
 pub mod paper_broker;
+mod person;
 pub mod policy;
+pub mod rewind;
 pub mod roles;
 pub mod schemas;
 pub mod sign;
 pub mod submit;
+mod table;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -129,6 +135,20 @@ enum Command {
     Key(key::Args),
     /// Tell the story of one trace: every hop, every clamp, and why
     Explain(explain::Args),
+    /// List orders, show one, or end one that is PARKED (a second person approves)
+    Orders(orders::Args),
+    /// Stop sending: everything, or an account, a symbol, a strategy
+    Halt(halts::StopArgs),
+    /// Send only what reduces positions
+    ReduceOnly(halts::StopArgs),
+    /// Lift a halt: propose it, or approve what another person proposed
+    Resume(halts::ResumeArgs),
+    /// List halts, proposals, and who has confirmed
+    Halts(halts::ListArgs),
+    /// Read an input again from an offset or a time; nothing is sent or decided twice
+    Rewind(rewind::Args),
+    /// List refused inputs, show one, or send them again
+    DeadLetters(dead_letters::Args),
     /// Judge cases without Kafka or Postgres: JSON lines in, results out
     Judge(judge::Args),
     /// Check policy files: every violation at once, with the place
@@ -185,6 +205,13 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Sign(a) => sign::run(a, global).await,
         Command::Key(a) => key::run(a, global).await,
         Command::Explain(a) => explain::run(a, global).await,
+        Command::Orders(a) => orders::run(a, global).await,
+        Command::Halt(a) => halts::stop(a, "halted", global).await,
+        Command::ReduceOnly(a) => halts::stop(a, "reduce_only", global).await,
+        Command::Resume(a) => halts::resume(a, global).await,
+        Command::Halts(a) => halts::list(a, global).await,
+        Command::Rewind(a) => rewind::run(a, global).await,
+        Command::DeadLetters(a) => dead_letters::run(a, global).await,
         Command::Judge(a) => judge::run(a, global).await,
         Command::Policy(a) => policy::run(a, global).await,
         Command::PaperBroker(a) => paper_broker::run(a, global).await,
@@ -198,6 +225,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
 
 /// The exit code that fits an error: configuration, a service away, or a bug.
 fn exit_of(error: &anyhow::Error) -> Exit {
+    use crate::dispatch::broker::rest::HandshakeError;
     use crate::kafka::KafkaError;
     use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
@@ -219,6 +247,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
         } else if found.downcast_ref::<AdminError>().is_some_and(AdminError::no_rights) {
             Some(Exit::NoRights)
         } else if found.is::<RegistryError>()
+            || found.is::<HandshakeError>()
             || found.is::<AdminError>()
             || found.is::<KafkaError>()
             || found.is::<PoolError>()

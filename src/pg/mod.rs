@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod database;
 pub mod evidence;
 pub mod facts;
+pub mod halts;
 pub mod lanes;
 pub mod listen;
 pub mod migrate;
@@ -16,12 +17,16 @@ pub mod outcome;
 pub mod owed;
 pub mod pool;
 pub mod positions;
+pub mod proposals;
+pub mod redrives;
 pub mod risk;
 pub mod story;
 pub mod time;
 
+pub use deadpool_postgres::Client as PoolClient;
 pub use pool::{Pool, PoolError, connect};
 pub use time::PgTime;
+pub use tokio_postgres::GenericClient;
 
 /// What Postgres says, with its code: an error of the client says of it only that there was one.
 pub fn told(error: &tokio_postgres::Error) -> String {

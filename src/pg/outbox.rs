@@ -238,6 +238,15 @@ pub async fn questions(
     rows.iter().map(OrderRow::read).collect()
 }
 
+/// The order of a key, not locked.
+pub async fn find(client: &impl GenericClient, key: &str) -> Result<Option<OrderRow>, OutboxError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM outbox_orders o WHERE o.idempotency_key = $1 AND o.action IN ('BUY','SELL')"
+    );
+    let row = client.query_opt(&sql, &[&key]).await?;
+    row.as_ref().map(OrderRow::read).transpose()
+}
+
 /// Locks orders (the last locks of the global order) and returns them by key.
 pub async fn lock(tx: &Transaction<'_>, keys: &[&str]) -> Result<Vec<OrderRow>, OutboxError> {
     let sql = format!(

@@ -1,5 +1,6 @@
 //! Input positions, the fence (I3): who may move an input partition, and up to where it has been read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use deadpool_postgres::{Client, Transaction};
@@ -104,6 +105,58 @@ pub async fn advance(tx: &Transaction<'_>, reader: &str, moves: &[Move]) -> Resu
         .await?;
     let moved = tx.execute(&statement, &[&reader, &ids, &partitions, &epochs, &from, &to]).await?;
     Ok(moved == moves.len() as u64)
+}
+
+/// The owner of a partition between a rewind and the worker that takes it again.
+const REWOUND: &str = "noctus rewind";
+
+/// Up to where a reader has read the partitions of a topic that it knows.
+pub async fn stored(
+    client: &Client,
+    reader: &str,
+    topic_id: &str,
+) -> Result<BTreeMap<i32, i64>, Error> {
+    let rows = client
+        .query(
+            "SELECT partition, next_offset FROM input_positions WHERE reader = $1 AND topic_id = $2",
+            &[&reader, &topic_id],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Moves partitions to these offsets under a new epoch, all or none: what a worker has in hand of them is fenced
+/// off. Waits for transactions that are moving one of them.
+pub async fn rewind(
+    client: &mut Client,
+    reader: &str,
+    places: &[(Place, i64)],
+) -> Result<(), Error> {
+    let mut places = places.to_vec();
+    places.sort();
+    let tx = client.transaction().await?;
+    for (place, to) in &places {
+        tx.execute(
+            "INSERT INTO input_positions AS p (reader, topic_id, topic, partition, epoch, next_offset, owner)
+             VALUES ($1, $2, $3, $4, 1, $5, $6)
+             ON CONFLICT (reader, topic_id, partition) DO UPDATE
+                SET epoch = p.epoch + 1, next_offset = $5, owner = $6, moved_at = clock_timestamp()",
+            &[&reader, &&*place.topic_id, &&*place.topic, &place.partition, to, &REWOUND],
+        )
+        .await?;
+    }
+    tx.commit().await
+}
+
+/// A reader's partitions that were rewound and that nobody has taken since: topic id and partition.
+pub async fn rewound(client: &Client, reader: &str) -> Result<Vec<(String, i32)>, Error> {
+    let statement = client
+        .prepare_cached(
+            "SELECT topic_id, partition FROM input_positions WHERE reader = $1 AND owner = $2",
+        )
+        .await?;
+    let rows = client.query(&statement, &[&reader, &REWOUND]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 /// A partition that had not been read before begins at this offset.

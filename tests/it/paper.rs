@@ -47,6 +47,13 @@ impl PaperBroker {
         self.process.wait().expect("it can be waited for");
     }
 
+    /// SIGSTOP: it takes connections, and says nothing any more.
+    pub fn freeze(&self) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-STOP", &pid]).status().expect("kill can be run");
+        assert!(sent.success(), "{pid}");
+    }
+
     /// Its ledger file.
     pub fn ledger(&self) -> PathBuf {
         self.folder.join("ledger.jsonl")

@@ -61,11 +61,11 @@ pub(super) const RISK: &[Entry] = &[
         Critical,
         (
             "Trading is halted for all, or for this account, symbol or strategy; or it is reduce_only and the order would have opened risk. Halted stops the whole order, reduce_only what opens.",
-            "If the halt is yours, nothing. Else find who set it and why (`halts` in Postgres) before anyone resumes.",
+            "If the halt is yours, nothing. Else find who set it and why (`noctus halts`) before anyone resumes.",
         ),
         (
             "全体、またはこの口座・銘柄・戦略が停止中である。あるいは reduce_only で、注文がリスクを増やすものだった。halted は注文全体を、reduce_only は新規分だけを止める。",
-            "自分たちの停止なら対応は不要。そうでなければ、再開の前に誰がなぜ止めたかを確かめる (Postgres の `halts`)。",
+            "自分たちの停止なら対応は不要。そうでなければ、再開の前に誰がなぜ止めたかを確かめる (`noctus halts`)。",
         ),
     ),
     alert(

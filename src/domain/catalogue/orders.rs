@@ -10,11 +10,11 @@ pub(super) const ALERTS: &[Entry] = &[
         Critical,
         (
             "What the broker did with the order is unknown and cannot be found out: it has been asked in vain, or it neither dedupes nor finds orders by client id. The reservation stays; later orders of the lane that open risk wait.",
-            "Look at the broker's own screen, then `noctus orders resolve KEY --as not-sent|rejected|filled(qty, px)`, with a second person.",
+            "Look at the broker's own screen, then `noctus orders resolve KEY --as not-sent|rejected|filled`, with a second person.",
         ),
         (
             "ブローカーがこの注文をどう扱ったか不明で、問い合わせでも分からない。枠は押さえたままで、同じ口座・銘柄でリスクを増やす後続の注文は待つ。",
-            "ブローカーの画面で確かめ、二人目の確認者とともに `noctus orders resolve KEY --as not-sent|rejected|filled(qty, px)` を実行する。",
+            "ブローカーの画面で確かめ、二人目の確認者とともに `noctus orders resolve KEY --as not-sent|rejected|filled` を実行する。",
         ),
     ),
     alert(
@@ -154,6 +154,11 @@ pub(super) const CODES: &[Entry] = &[
         "stopping",
         "Not sent: this process was shutting down. Another takes it.",
         "未送信。このプロセスは終了中だった。別のプロセスが引き継ぐ。",
+    ),
+    on_its_own(
+        "resolved_by_hand",
+        "Two people ended a PARKED order (`noctus orders resolve`): the step is what they say became of it.",
+        "二人の担当者が PARKED の注文を終わらせた (`noctus orders resolve`)。この段階は、二人が確かめた結果である。",
     ),
     on_its_own(
         "halts_not_read",

@@ -7,6 +7,7 @@ mod once;
 mod producer;
 mod refused;
 mod scenarios;
+mod verbs;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

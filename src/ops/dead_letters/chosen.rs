@@ -1,0 +1,170 @@
+//! Which dead letters are meant, and reading them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
+
+use super::Spot;
+use crate::gate::letter::Letter;
+use crate::kafka::admin::topic_ids;
+use crate::kafka::offsets::{self, Ends};
+use crate::kafka::record::{Record, Topic};
+use crate::kafka::scan::scan;
+use crate::owed::DEAD_LETTERS;
+use crate::runtime::clock;
+use crate::runtime::config::Config;
+
+/// What narrows dead letters down.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Filter {
+    /// Only this reason, e.g. bad_signature
+    #[arg(long, value_name = "CODE")]
+    pub reason: Option<String>,
+    /// Only what was refused since a time (RFC 3339), or so long ago, e.g. 2h
+    #[arg(long, value_name = "TIME|AGE")]
+    pub since: Option<Since>,
+    /// Only what came from this topic (logical name)
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
+}
+
+/// A time, or an age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// From this time on.
+    Time(Timestamp),
+    /// From so long ago on.
+    Age(SignedDuration),
+}
+
+impl FromStr for Since {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(time) = text.parse() {
+            return Ok(Since::Time(time));
+        }
+        // Days have 24 hours here.
+        let days = text.strip_suffix('d').and_then(|n| n.parse::<u16>().ok());
+        let age = match days {
+            Some(days) => Some(SignedDuration::from_hours(24 * i64::from(days))),
+            None => text.parse().ok(),
+        };
+        let age = age.filter(|age| !age.is_negative()).map(Since::Age);
+        age.ok_or_else(|| {
+            "neither a time such as 2026-11-25T08:00:00Z nor an age such as 2h".into()
+        })
+    }
+}
+
+impl Since {
+    fn time(self) -> anyhow::Result<Timestamp> {
+        match self {
+            Since::Time(time) => Ok(time),
+            Since::Age(age) => clock::now().checked_sub(age).context("too long ago"),
+        }
+    }
+}
+
+/// A dead letter where it lies.
+pub struct Found {
+    pub spot: Spot,
+    pub letter: Letter,
+    pub record: Record,
+}
+
+/// The topic of dead letters, with what Kafka has of it.
+pub struct Letters {
+    pub topic: Topic,
+    ends: BTreeMap<i32, Ends>,
+}
+
+impl Letters {
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        let name = config.topic(DEAD_LETTERS);
+        let ids = topic_ids(config, std::slice::from_ref(&name)).await?;
+        let id = ids.get(&name).with_context(|| format!("no id of topic {name}"))?.as_str().into();
+        let ends = offsets::ends(config, &name).await?;
+        Ok(Self { topic: Topic { name: name.into(), logical: DEAD_LETTERS, id }, ends })
+    }
+
+    /// Those that the filter lets through, oldest first, the newest `limit` of them.
+    pub async fn filtered(
+        &self,
+        config: &Config,
+        filter: &Filter,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Found>> {
+        let mut stretch: BTreeMap<i32, Range<i64>> =
+            self.ends.iter().map(|(partition, ends)| (*partition, ends.low..ends.high)).collect();
+        if let Some(since) = filter.since {
+            let from =
+                offsets::at_time(config, &self.topic.name, &self.ends, since.time()?).await?;
+            for (partition, range) in &mut stretch {
+                range.start = from.get(partition).copied().unwrap_or(range.end);
+            }
+        }
+        let topic = filter.topic.as_ref().map(|topic| config.topic(topic));
+        let fits = |letter: &Letter| {
+            filter.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
+                && topic.as_ref().is_none_or(|topic| *topic == letter.topic)
+        };
+        // Per partition the newest: together they hold the newest of all.
+        let mut kept: BTreeMap<i32, VecDeque<Found>> = BTreeMap::new();
+        let mut records = scan(config, self.topic.clone(), stretch);
+        while let Some(record) = records.recv().await {
+            let Some(found) = found(record?).filter(|found| fits(&found.letter)) else { continue };
+            let kept = kept.entry(found.spot.partition).or_default();
+            kept.push_back(found);
+            if kept.len() > limit {
+                kept.pop_front();
+            }
+        }
+        let mut all: Vec<Found> = kept.into_values().flatten().collect();
+        all.sort_by_key(|found| (found.record.timestamp, found.spot));
+        let surplus = all.len().saturating_sub(limit);
+        Ok(all.split_off(surplus))
+    }
+
+    /// These; one that is not there is missing.
+    pub async fn at(&self, config: &Config, spots: &[Spot]) -> anyhow::Result<Vec<Found>> {
+        let mut all = Vec::new();
+        for spot in spots.iter().collect::<BTreeSet<_>>() {
+            let there = self.ends.get(&spot.partition);
+            if !there.is_some_and(|ends| (ends.low..ends.high).contains(&spot.offset)) {
+                continue;
+            }
+            let stretch = [(spot.partition, spot.offset..spot.offset + 1)].into();
+            let mut records = scan(config, self.topic.clone(), stretch);
+            while let Some(record) = records.recv().await {
+                all.extend(found(record?));
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn found(record: Record) -> Option<Found> {
+    let spot = Spot { partition: record.partition, offset: record.offset };
+    let letter = Letter::read(&record)?;
+    Some(Found { spot, letter, record })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_or_a_time_says_since_when() {
+        let hours = |n| Ok(Since::Age(SignedDuration::from_hours(n)));
+        assert_eq!("2h".parse::<Since>(), hours(2));
+        assert_eq!("3d".parse::<Since>(), hours(72));
+        let time = "2026-11-25T08:00:00Z";
+        assert_eq!(time.parse::<Since>(), Ok(Since::Time(time.parse().unwrap())));
+        for bad in ["", "soon", "-2h", "-1d"] {
+            assert!(bad.parse::<Since>().is_err(), "{bad}");
+        }
+    }
+}
