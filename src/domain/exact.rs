@@ -15,15 +15,37 @@ pub struct Exact {
     scale: u32,
 }
 
+/// 10^0 to 10^38: every power of ten that fits.
+const TENS: [i128; 39] = {
+    let mut tens = [1; 39];
+    let mut power = 1;
+    while power < tens.len() {
+        tens[power] = 10 * tens[power - 1];
+        power += 1;
+    }
+    tens
+};
+
 /// 10^power, if it fits.
 fn ten(power: u32) -> Option<i128> {
-    10_i128.checked_pow(power)
+    TENS.get(power as usize).copied()
 }
 
 impl From<Decimal> for Exact {
     fn from(number: Decimal) -> Self {
-        let number = number.normalize();
-        Self { mantissa: number.mantissa(), scale: number.scale() }
+        let (mantissa, mut scale) = (number.mantissa(), number.scale());
+        // Most numbers are short, and short division is what this costs.
+        let Ok(mut short) = i64::try_from(mantissa) else {
+            let number = number.normalize();
+            return Self { mantissa: number.mantissa(), scale: number.scale() };
+        };
+        if short == 0 {
+            return Self::ZERO;
+        }
+        while scale > 0 && short % 10 == 0 {
+            (short, scale) = (short / 10, scale - 1);
+        }
+        Self { mantissa: short.into(), scale }
     }
 }
 
@@ -78,6 +100,9 @@ impl Exact {
 
     /// Both at one scale, if that fits.
     fn aligned(self, other: Exact) -> Option<(i128, i128, u32)> {
+        if self.scale == other.scale {
+            return Some((self.mantissa, other.mantissa, self.scale));
+        }
         let scale = self.scale.max(other.scale);
         let at = |n: Exact| n.mantissa.checked_mul(ten(scale - n.scale)?);
         Some((at(self)?, at(other)?, scale))
@@ -152,6 +177,7 @@ impl Exact {
         }
         loop {
             match Decimal::try_from_i128_with_scale(n.mantissa, n.scale) {
+                Ok(decimal) if n.scale == 0 => return Ok(decimal),
                 Ok(decimal) => return Ok(decimal.normalize()),
                 Err(_) => n = n.without_last_digit(dropped).ok_or(Overflow)?,
             }

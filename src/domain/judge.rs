@@ -412,8 +412,16 @@ impl<'a> Draft<'a> {
             top_candidates: self.top,
             arm: self.arm.map(|arm| arm.as_str().to_string()),
             alerts: self.trail.fired,
-            reason: reasons.join("; "),
+            reason: joined(reasons),
             policies: self.policies.digests.clone(),
         }
+    }
+}
+
+/// The reasons in one line.
+fn joined(mut reasons: Vec<String>) -> String {
+    match reasons.len() {
+        1 => reasons.swap_remove(0),
+        _ => reasons.join("; "),
     }
 }

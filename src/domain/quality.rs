@@ -99,6 +99,9 @@ fn shortest_cut(number: f64) -> Option<(Decimal, bool)> {
     if !number.is_finite() || number < 0.0 {
         return None;
     }
+    if let Some(short) = short(number) {
+        return Some((short, false));
+    }
     let text = number.abs().to_string();
     if let Ok(exact) = Decimal::from_str_exact(&text) {
         return Some((exact, false));
@@ -109,6 +112,18 @@ fn shortest_cut(number: f64) -> Option<(Decimal, bool)> {
         Some(kept) if number < 1.0 => (kept, true),
         _ => (Decimal::MAX, false),
     })
+}
+
+/// The shortest decimal of a double that has one of at most 6 decimals and 15 digits, without writing it out:
+/// no other decimal of 15 digits or less is read as the same double.
+fn short(number: f64) -> Option<Decimal> {
+    const SCALE: f64 = 1e6;
+    if number >= 1e9 {
+        return None;
+    }
+    let scaled = (number * SCALE).round();
+    // Both are exact as doubles, so the quotient is the double nearest to the decimal.
+    (scaled / SCALE == number).then(|| Decimal::new(scaled as i64, 6).normalize())
 }
 
 fn judge_lag(
@@ -220,7 +235,8 @@ fn reason(
 ) -> Result<String, Overflow> {
     let mut text = match verdict {
         QualityVerdict::Scale => format!("quality=SCALE({})", plain(multiplier)),
-        other => format!("quality={}", other.as_str()),
+        QualityVerdict::Ok => "quality=OK".to_string(),
+        QualityVerdict::Flat => "quality=FLAT".to_string(),
     };
     let mut parts = Vec::new();
     for (name, value, judged) in metrics {

@@ -166,6 +166,19 @@ proptest! {
     #![proptest_config(crate::domain::laws::cases())]
 
     #[test]
+    fn a_double_is_its_shortest_decimal_however_it_is_found(
+        any in prop_oneof![any::<f64>(), 0.0..1.0f64, 0.0..1e10f64, (0u64..10_000_000_000, 0i32..8)
+            .prop_map(|(m, s)| m as f64 / 10_f64.powi(s))]
+    ) {
+        let number = any.abs();
+        prop_assume!(number < 1e27);
+        if let Ok(written) = Decimal::from_str_exact(&number.to_string()) {
+            prop_assert_eq!(crate::domain::quality::shortest(number), Some(written));
+            prop_assert_eq!(crate::domain::quality::shortest_down(number), Some(written));
+        }
+    }
+
+    #[test]
     fn raising_the_share_never_moves_a_trace_out(a in 0u32..=1_000_000, b in 0u32..=1_000_000, trace in "[a-z0-9]{1,20}") {
         let (low, high) = (a.min(b), a.max(b));
         let trace = TraceId::new(&trace).unwrap();

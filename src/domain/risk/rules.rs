@@ -196,6 +196,9 @@ pub(super) fn fit_instrument(
     let steps = Exact::from(qty).over_down(step.into(), 0)?;
     let rounded = Exact::from(steps).times_down(step.into())?.cut(QTY_DECIMALS)?;
     if !rounded.is_zero() && rounded >= least {
+        if rounded == qty {
+            return Ok(qty);
+        }
         let why = format!("rounded down to a multiple of {}", plain(step));
         return Ok(trail.change("risk.qty_step", qty, rounded, &why));
     }

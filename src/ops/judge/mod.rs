@@ -1,7 +1,7 @@
 //! `noctus judge`: judge cases without Kafka or Postgres: JSON lines in, results out.
 
 mod by_hand;
-pub(super) mod case;
+pub mod case;
 mod slices;
 #[cfg(test)]
 mod tests;
