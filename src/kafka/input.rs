@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::rebalance::{Change, Rebalances};
@@ -92,6 +93,7 @@ pub struct Input {
     pending: Vec<Record>,
     /// Partitions assigned by the group and not taken in Postgres yet.
     untaken: Vec<Key>,
+    taking: Option<JoinHandle<TakenUp>>,
     /// librdkafka waits for an assignment, were it of nothing.
     is_awaited: bool,
     is_paused: bool,
@@ -138,6 +140,7 @@ impl Input {
             held: Vec::new(),
             pending: Vec::new(),
             untaken: Vec::new(),
+            taking: None,
             is_awaited: false,
             is_paused: false,
             looked: Instant::now(),
@@ -161,6 +164,7 @@ impl Input {
             tokio::select! {
                 biased;
                 Some(change) = self.changes.recv() => self.note(change),
+                taken = taken_up(&mut self.taking) => self.begin_reading(taken)?,
                 () = tokio::time::sleep_until(wake) => {}
                 message = stream.next() => {
                     let mut message = message;
@@ -301,10 +305,14 @@ impl Input {
 
     /// Partitions that an operator has moved are taken again, and read from where they are now.
     async fn look_for_rewinds(&mut self) -> Result<(), InputError> {
-        if self.owned.is_empty() || self.looked.elapsed() < LOOK_EVERY {
+        if self.looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
+        // Also when nothing is ours: the time of the next look must lie ahead, or nothing else gets a turn.
         self.looked = Instant::now();
+        if self.owned.is_empty() {
+            return Ok(());
+        }
         let client = self.ctx.pool.get().await?;
         for (topic_id, partition) in positions::rewound(&client, self.reader).await? {
             let ours = |o: &Owned| *o.place.topic_id == *topic_id && o.place.partition == partition;
@@ -428,22 +436,83 @@ impl Input {
         while let Ok(change) = self.changes.try_recv() {
             self.note(change);
         }
+        if self.taking.is_some() {
+            return Ok(());
+        }
         if self.untaken.is_empty() {
             if std::mem::take(&mut self.is_awaited) {
                 self.consumer.incremental_assign(&TopicPartitionList::new())?;
             }
             return Ok(());
         }
+        // A task of its own: whoever fetches may give up in between and must not begin anew each time.
+        let taking = Taking {
+            ctx: self.ctx.clone(),
+            reader: self.reader,
+            consumer: self.consumer.clone(),
+            topics: self.topics.clone(),
+            keys: self.untaken.clone(),
+        };
+        self.taking = Some(tokio::spawn(taking.run()));
+        Ok(())
+    }
+
+    /// Starts to read what was taken, unless the group gave it to another worker in the meantime.
+    fn begin_reading(&mut self, taken: TakenUp) -> Result<(), InputError> {
+        let (topics, taken) = taken?;
+        for (old, new) in self.topics.iter().zip(&topics) {
+            if old.id != new.id {
+                tracing::warn!(topic = &*new.name, "the topic was made anew: a new input");
+            }
+        }
+        self.topics = topics;
+        // No callback has run since the changes were noted: they are told only while the consumer is polled.
+        while let Ok(change) = self.changes.try_recv() {
+            self.note(change);
+        }
+        let mut list = TopicPartitionList::new();
+        let mut begun = Vec::new();
+        for (taken, next) in taken {
+            let key = (taken.place.topic.clone(), taken.place.partition);
+            let Some(at) = self.untaken.iter().position(|k| *k == key) else { continue };
+            self.untaken.swap_remove(at);
+            list.add_partition_offset(&key.0, key.1, Offset::Offset(next))?;
+            self.gauge_lag(&key, next);
+            begun.push(key.clone());
+            self.owned.insert(key, Owned { place: taken.place, epoch: taken.epoch, next });
+        }
+        self.consumer.incremental_assign(&list)?;
+        self.is_awaited = false;
+        tracing::info!(reader = self.reader, partitions = %told(&begun), "partitions taken");
+        Ok(())
+    }
+
+    /// Leaves the group, so that others take over at once. Blocks its thread for a moment.
+    pub fn leave(self) {
+        self.consumer.unsubscribe();
+    }
+}
+
+type TakenUp = Result<(Vec<Topic>, Vec<(Taken, i64)>), InputError>;
+
+/// Takes partitions in Postgres and finds out where reading starts.
+struct Taking {
+    ctx: Context,
+    reader: &'static str,
+    consumer: Arc<StreamConsumer<Rebalances>>,
+    topics: Vec<Topic>,
+    keys: Vec<Key>,
+}
+
+impl Taking {
+    async fn run(mut self) -> TakenUp {
         let names: Vec<String> = self.topics.iter().map(|t| t.name.to_string()).collect();
         let ids = topic_ids(&self.ctx.config, &names).await?;
         for topic in &mut self.topics {
             let id = ids.get(&*topic.name).ok_or(InputError::NoTopic(topic.name.to_string()))?;
-            if **id != *topic.id {
-                tracing::warn!(topic = &*topic.name, "the topic was made anew: a new input");
-                topic.id = id.as_str().into();
-            }
+            topic.id = id.as_str().into();
         }
-        let places = self.untaken.iter().filter_map(|key| {
+        let places = self.keys.iter().filter_map(|key| {
             let topic = self.topics.iter().find(|t| t.name == key.0)?;
             Some(Place { topic_id: topic.id.clone(), topic: key.0.clone(), partition: key.1 })
         });
@@ -456,19 +525,7 @@ impl Input {
             let next = self.start_of(&client, &one).await?;
             starts.push((one, next));
         }
-        // No callback has run since: rebalances are told only while the consumer is polled.
-        let mut list = TopicPartitionList::new();
-        for (taken, next) in starts {
-            let key = (taken.place.topic.clone(), taken.place.partition);
-            list.add_partition_offset(&key.0, key.1, Offset::Offset(next))?;
-            self.gauge_lag(&key, next);
-            self.owned.insert(key, Owned { place: taken.place, epoch: taken.epoch, next });
-        }
-        self.consumer.incremental_assign(&list)?;
-        self.is_awaited = false;
-        tracing::info!(reader = self.reader, partitions = %told(&self.untaken), "partitions taken");
-        self.untaken.clear();
-        Ok(())
+        Ok((self.topics, starts))
     }
 
     /// Where reading starts: what Postgres holds, or the first record there is if nothing was read yet.
@@ -492,11 +549,14 @@ impl Input {
         let (topic, partition) = (taken.place.topic.to_string(), taken.place.partition);
         Err(InputError::Lost { topic, partition, stored, low })
     }
+}
 
-    /// Leaves the group, so that others take over at once. Blocks its thread for a moment.
-    pub fn leave(self) {
-        self.consumer.unsubscribe();
-    }
+/// What is being taken, once it is.
+async fn taken_up(taking: &mut Option<JoinHandle<TakenUp>>) -> TakenUp {
+    let Some(task) = taking else { return std::future::pending().await };
+    let taken = task.await.unwrap_or_else(|_| Err(KafkaError::Canceled.into()));
+    *taking = None;
+    taken
 }
 
 async fn topics(ctx: &Context, subjects: &[Subject]) -> Result<Vec<Topic>, InputError> {
