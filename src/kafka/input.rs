@@ -301,10 +301,14 @@ impl Input {
 
     /// Partitions that an operator has moved are taken again, and read from where they are now.
     async fn look_for_rewinds(&mut self) -> Result<(), InputError> {
-        if self.owned.is_empty() || self.looked.elapsed() < LOOK_EVERY {
+        if self.looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
+        // First of all: as long as a look is due, nothing else is awaited.
         self.looked = Instant::now();
+        if self.owned.is_empty() {
+            return Ok(());
+        }
         let client = self.ctx.pool.get().await?;
         for (topic_id, partition) in positions::rewound(&client, self.reader).await? {
             let ours = |o: &Owned| *o.place.topic_id == *topic_id && o.place.partition == partition;
