@@ -53,7 +53,7 @@ pub enum NotApproved {
         "proposal {number} is by {by_whom}: another person must approve it (--as says who you are)"
     )]
     Own { number: i64, by_whom: String },
-    #[error("Postgres: {0}")]
+    #[error("Postgres: {}", super::told(.0))]
     Postgres(#[from] Error),
 }
 

@@ -7,7 +7,7 @@ use super::{proposal, run};
 async fn a_parked_order_is_resolved_each_way_by_a_second_person() {
     let mut line = Line::new(2, |config| {
         config.policies.risk = Some(open_policy());
-        config.broker.timeout_ms = 150;
+        config.broker.timeout_ms = 600;
         config.broker.settle_ms = 10;
     })
     .await;

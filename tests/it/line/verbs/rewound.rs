@@ -149,6 +149,33 @@ async fn f14_rewound_to_the_start_under_running_roles_after_every_secret_was_rot
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f14_f25_rewound_in_the_middle_of_the_work_two_gates_decide_everything_once() {
+    let mut line = Line::new(4, |config| {
+        config.policies.risk = Some(open_policy());
+        config.gate.batch_max = 20;
+    })
+    .await;
+    let symbols = ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY", "NZDJPY", "CHFJPY", "CADJPY", "SGDJPY"];
+    let one = |n: usize| order(&format!("middle-{n:05}"), symbols[n % 8]);
+    let requests: Vec<Value> = (0..800).map(one).collect();
+    line.produce(&requests, None).await;
+    let (_one, _two) = (line.start("gate"), line.start("gate"));
+    let (_dispatch, _sink) = (line.start("dispatch"), line.start("sink"));
+    for reached in ["100", "300", "500"] {
+        line.until(&format!("SELECT count(*) >= {reached} FROM outbox_orders"), "t").await;
+        run(&line, "rewind order-requests --to start --yes").with(0);
+        run(&line, "rewind decisions --to start --yes").with(0);
+    }
+    line.rest(800).await;
+    line.read_to_the_end("gate", &["order-requests"]).await;
+    assert_eq!(line.broker.records().len(), 800, "one order each, and no repeat");
+    assert_eq!(line.event_ids("decisions").len(), 800);
+    assert_eq!(line.ask("SELECT count(*) FROM obs_decisions").await, "800");
+    let positions = "SELECT sum(position)::float8 FROM risk_positions";
+    assert_eq!(line.ask(positions).await, "2400");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rewind_goes_only_where_kafka_has_records() {
     let line = Line::new(2, |_| {}).await;
     let early = clock::now();
