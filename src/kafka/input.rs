@@ -3,6 +3,7 @@
 //! Invariant: what is handed out for a partition is without gap from its stored position, under one epoch.
 
 mod rebalance;
+mod taking;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,10 +19,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::rebalance::{Change, Rebalances};
+use self::taking::{TakenUp, Taking, taken_up};
 use super::admin::{AdminError, topic_ids};
 use super::client::client;
 use super::record::{Record, Topic};
-use crate::pg::positions::{self, Move, Place, Taken};
+use crate::pg::positions::{self, Move, Place};
 use crate::runtime::context::Context;
 use crate::wire::Subject;
 
@@ -491,72 +493,6 @@ impl Input {
     pub fn leave(self) {
         self.consumer.unsubscribe();
     }
-}
-
-type TakenUp = Result<(Vec<Topic>, Vec<(Taken, i64)>), InputError>;
-
-/// Takes partitions in Postgres and finds out where reading starts.
-struct Taking {
-    ctx: Context,
-    reader: &'static str,
-    consumer: Arc<StreamConsumer<Rebalances>>,
-    topics: Vec<Topic>,
-    keys: Vec<Key>,
-}
-
-impl Taking {
-    async fn run(mut self) -> TakenUp {
-        let names: Vec<String> = self.topics.iter().map(|t| t.name.to_string()).collect();
-        let ids = topic_ids(&self.ctx.config, &names).await?;
-        for topic in &mut self.topics {
-            let id = ids.get(&*topic.name).ok_or(InputError::NoTopic(topic.name.to_string()))?;
-            topic.id = id.as_str().into();
-        }
-        let places = self.keys.iter().filter_map(|key| {
-            let topic = self.topics.iter().find(|t| t.name == key.0)?;
-            Some(Place { topic_id: topic.id.clone(), topic: key.0.clone(), partition: key.1 })
-        });
-        let places: Vec<Place> = places.collect();
-        let mut client = self.ctx.pool.get().await?;
-        let worker = self.ctx.worker.clone();
-        let taken = positions::take(&mut client, self.reader, &worker, &places).await?;
-        let mut starts = Vec::with_capacity(taken.len());
-        for one in taken {
-            let next = self.start_of(&client, &one).await?;
-            starts.push((one, next));
-        }
-        Ok((self.topics, starts))
-    }
-
-    /// Where reading starts: what Postgres holds, or the first record there is if nothing was read yet.
-    async fn start_of(
-        &self,
-        client: &deadpool_postgres::Client,
-        taken: &Taken,
-    ) -> Result<i64, InputError> {
-        let (consumer, place) = (self.consumer.clone(), taken.place.clone());
-        let ask = move || consumer.fetch_watermarks(&place.topic, place.partition, ASK);
-        let (low, _) =
-            tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Canceled)??;
-        let stored = taken.next_offset;
-        if stored >= low {
-            return Ok(stored);
-        }
-        if stored == 0 && taken.epoch == 1 {
-            positions::begin(client, self.reader, taken, low).await?;
-            return Ok(low);
-        }
-        let (topic, partition) = (taken.place.topic.to_string(), taken.place.partition);
-        Err(InputError::Lost { topic, partition, stored, low })
-    }
-}
-
-/// What is being taken, once it is.
-async fn taken_up(taking: &mut Option<JoinHandle<TakenUp>>) -> TakenUp {
-    let Some(task) = taking else { return std::future::pending().await };
-    let taken = task.await.unwrap_or_else(|_| Err(KafkaError::Canceled.into()));
-    *taking = None;
-    taken
 }
 
 async fn topics(ctx: &Context, subjects: &[Subject]) -> Result<Vec<Topic>, InputError> {
