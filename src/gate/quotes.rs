@@ -119,7 +119,13 @@ impl Reading {
 
     async fn quote(&self, record: &Record) -> Result<(Symbol, Quote), String> {
         let value = record.value.as_deref().ok_or("it has no value")?;
-        signer(record, value, &self.ctx.config, &self.ctx.secrets.load())?;
+        {
+            let secrets = self.ctx.secrets.load();
+            let key = signer(record, value, &self.ctx.config, &secrets)?;
+            if key.is_some_and(|key| !key.scopes.allow_topic(Subject::Quote.topic())) {
+                return Err("its key may not sign quotes".into());
+            }
+        }
         let (id, body) = wire::split(value).map_err(|e| e.to_string())?;
         let schema = self.ctx.registry.schema(id).await.map_err(|e| e.to_string())?;
         let (symbol, quote) = wire::quote::decode(body, &schema).map_err(|e| e.to_string())?;

@@ -17,20 +17,30 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    /// Whether the key may sign for this topic (logical name), account and strategies.
+    /// Whether the key may sign for this topic (logical name), account and strategies. A key that is limited
+    /// to strategies may not sign what names none.
     pub fn allow<'a>(
         &self,
         topic: &str,
         account: &str,
-        mut strategies: impl Iterator<Item = &'a str>,
+        strategies: impl Iterator<Item = &'a str>,
     ) -> bool {
-        let within = |list: &Option<Vec<String>>, item: &str| {
-            list.as_ref().is_none_or(|l| l.iter().any(|x| x == item))
-        };
-        within(&self.topics, topic)
+        let mut strategies = strategies.peekable();
+        let named = self.strategies.is_none() || strategies.peek().is_some();
+        self.allow_topic(topic)
             && within(&self.accounts, account)
+            && named
             && strategies.all(|s| within(&self.strategies, s))
     }
+
+    /// Whether the key may sign for this topic (logical name) at all.
+    pub fn allow_topic(&self, topic: &str) -> bool {
+        within(&self.topics, topic)
+    }
+}
+
+fn within(list: &Option<Vec<String>>, item: &str) -> bool {
+    list.as_ref().is_none_or(|l| l.iter().any(|x| x == item))
 }
 
 #[derive(Deserialize)]
@@ -123,5 +133,33 @@ impl Keyring {
     /// Every key.
     pub fn keys(&self) -> &[SigningKey] {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f10_a_key_signs_within_its_scopes_and_nothing_else() {
+        let list = |items: &[&str]| Some(items.iter().map(|i| i.to_string()).collect());
+        let all = Scopes::default();
+        assert!(all.allow("order-requests", "main", [].into_iter()));
+        let scopes = Scopes {
+            topics: list(&["order-requests"]),
+            accounts: list(&["main"]),
+            strategies: list(&["Aurus", "Levia"]),
+        };
+        let allow = |topic, account, strategies: &[&'static str]| {
+            scopes.allow(topic, account, strategies.iter().copied())
+        };
+        assert!(allow("order-requests", "main", &["Aurus"]));
+        assert!(allow("order-requests", "main", &["Levia", "Aurus"]));
+        assert!(!allow("proposal-sets", "main", &["Aurus"]));
+        assert!(!allow("order-requests", "other", &["Aurus"]));
+        assert!(!allow("order-requests", "main", &["Aurus", "Veritas"]));
+        assert!(!allow("order-requests", "main", &[]), "no strategy is none of its own");
+        assert!(!scopes.allow_topic("quotes"), "who signs orders does not set prices");
+        assert!(all.allow_topic("quotes"));
     }
 }
