@@ -28,6 +28,9 @@ use crate::runtime::faults::{crash_point, is_planted};
 /// The reader's name in `input_positions`.
 pub const READER: &str = "gate";
 
+/// A planted mistake leaves its window open for so long, so that another worker comes into it.
+const PLANTED_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Why a batch is not committed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -103,6 +106,9 @@ pub async fn admit(
     }
     let (mut admitted, mut admission) = judged(batch, locked, policies, quotes, clock::now());
     crash_point("gate/judged");
+    if is_planted("lock-missing-rows") {
+        tokio::time::sleep(PLANTED_PAUSE).await;
+    }
     let events = scribe.events(&admitted, &batch.refused)?;
     let late = is_planted("reserve-outside").then(|| admission.clone());
     if late.is_some() {
@@ -119,6 +125,7 @@ pub async fn admit(
     tx.commit().await?;
     crash_point("gate/after-commit");
     if let Some(late) = late {
+        tokio::time::sleep(PLANTED_PAUSE).await;
         let tx = client.transaction().await?;
         admission::reserve(&tx, &late).await?;
         tx.commit().await?;

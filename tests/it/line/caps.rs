@@ -106,14 +106,23 @@ async fn f44_four_gates_at_the_caps_never_exceed_one() {
     assert_eq!(line.ask(sums).await, "t", "what is reserved is what the ledger holds");
 }
 
+/// Two workers must meet for a mistake to show, which is chance: the mistake is made in several runs.
+async fn is_noticed(mistake: &str) -> bool {
+    for _ in 0..4 {
+        let (_line, over) = decided(3_000, Some(mistake)).await;
+        if over != (0, 0) {
+            return true;
+        }
+    }
+    false
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f44_reserving_outside_the_transaction_is_noticed() {
-    let (_line, over) = decided(4_000, Some("reserve-outside")).await;
-    assert_ne!(over, (0, 0), "the mistake was made and nothing was exceeded");
+    assert!(is_noticed("reserve-outside").await, "the mistake was made and nothing was exceeded");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f44_locking_rows_that_do_not_exist_yet_is_noticed() {
-    let (_line, over) = decided(4_000, Some("lock-missing-rows")).await;
-    assert_ne!(over, (0, 0), "the mistake was made and nothing was exceeded");
+    assert!(is_noticed("lock-missing-rows").await, "the mistake was made and nothing was exceeded");
 }
