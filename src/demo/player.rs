@@ -26,7 +26,7 @@ use crate::domain::event::{EventId, InferCall, PlanRun, Quote, Subject as About}
 use crate::domain::policy::Policies;
 use crate::domain::text::{Symbol, TraceId};
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::kafka::registry::{Registry, subject_of};
+use crate::kafka::registry::Registry;
 use crate::pg::Pool;
 use crate::runtime::clock;
 use crate::runtime::config::Config;
@@ -186,10 +186,9 @@ impl Player {
     }
 
     async fn tell(&self, subject: Subject, trace: &TraceId, body: Vec<u8>) -> anyhow::Result<()> {
-        let topic = self.config.topic(subject.topic());
-        let id = self.registry.id_of(&subject_of(&topic), subject.schema()).await?;
+        let id = self.registry.newest_id(&self.config, subject).await?;
         let record = Outgoing {
-            topic,
+            topic: self.config.topic(subject.topic()),
             key: Some(trace.as_bytes().to_vec()),
             value: Some(wire::frame(id, &body)),
             headers: Vec::new(),

@@ -61,10 +61,7 @@ fn millis(from: Timestamp, to: Timestamp) -> i64 {
 impl Scribe {
     /// Looks up the ids of the schemas it writes.
     pub async fn new(config: &Config, registry: &Registry) -> Result<Self, DispatchError> {
-        let id = async |subject: Subject| {
-            let name = format!("{}-value", config.topic(subject.topic()));
-            registry.id_of(&name, subject.schema()).await
-        };
+        let id = async |subject| registry.newest_id(config, subject).await;
         Ok(Self {
             broker: config.broker.name.clone(),
             exec_schema: id(Subject::ExecEvent).await?,

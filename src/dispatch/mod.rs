@@ -58,7 +58,7 @@ pub enum DispatchError {
     Kafka(#[from] rdkafka::error::KafkaError),
     #[error("no connection to Postgres: {0}")]
     Pool(#[from] deadpool_postgres::PoolError),
-    #[error("Postgres: {0}")]
+    #[error("Postgres: {}", crate::pg::told(.0))]
     Postgres(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -242,8 +242,9 @@ async fn prepare(ctx: &Context, stop: &CancellationToken) -> Result<Dispatch, Di
         broker,
         capabilities,
         scribe: Scribe::new(&ctx.config, &ctx.registry).await?,
-        emitter: Emitter::start(ctx, stop.clone())?,
         halts: Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?,
+        // Last: its sweep goes on in the background, and a start that fails is tried again.
+        emitter: Emitter::start(ctx, stop.clone())?,
         stop: stop.clone(),
         ctx: ctx.clone(),
     })

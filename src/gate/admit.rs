@@ -2,7 +2,7 @@
 //! reservations, owed events, commit. Never reserves or owes anything for a key that it did not claim.
 //! Invariant: either all of a batch is committed, its offsets included, or nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use tokio_postgres::IsolationLevel;
@@ -37,7 +37,7 @@ const PLANTED_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 pub enum AdmitError {
     #[error("no connection to Postgres: {0}")]
     Pool(#[from] deadpool_postgres::PoolError),
-    #[error("Postgres: {0}")]
+    #[error("Postgres: {}", crate::pg::told(.0))]
     Postgres(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Encode(#[from] crate::wire::EncodeError),
@@ -155,15 +155,14 @@ fn wanted(batch: &Batch) -> Wanted {
 /// Folds the batch in offset order. A key known to the ledger, or seen earlier in the batch, never reaches the judge.
 fn judged(
     batch: &Batch,
-    locked: Locked,
+    mut locked: Locked,
     policies: &Policies,
     quotes: &Quotes,
     now: Timestamp,
 ) -> (Admitted, Admission) {
-    let mut known: HashMap<String, Vec<u8>> =
-        locked.known.iter().map(|(key, known)| (key.clone(), known.digest.clone())).collect();
+    let mut known = std::mem::take(&mut locked.known);
     let mut fold = Fold::new(locked);
-    let mut admitted = Admitted::default();
+    let (mut admitted, mut rows) = (Admitted::default(), Vec::new());
     let quotes = quotes.read();
     for request in &batch.requests {
         let first = request.keys.iter().find_map(|k| Some((k, known.get(k.as_str())?)));
@@ -174,14 +173,14 @@ fn judged(
                 let facts = fold.facts(&request.intake, policies, &quotes, now);
                 let judged = judge(&request.intake, &facts, policies, now);
                 fold.reserve(&request.intake, &judged, policies, now);
-                let done = decided(request, judged, &facts, now);
-                known.insert(done.row.key.clone(), request.digest.to_vec());
+                let (done, row) = decided(request, judged, &facts, now);
+                known.insert(row.key.clone(), request.digest.to_vec());
                 admitted.decided.push(done);
+                rows.push(row);
             }
         }
     }
     drop(quotes);
-    let mut rows: Vec<_> = admitted.decided.iter().map(|d| d.row.clone()).collect();
     // One order of claims for all workers: two that claim the same keys do not deadlock.
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     debug_assert_eq!(rows.iter().map(|r| &r.key).collect::<HashSet<_>>().len(), rows.len());

@@ -21,11 +21,15 @@ pub const ENGINE_VERSION: &str = concat!("noctus/", env!("CARGO_PKG_VERSION"));
 pub struct Decided {
     pub decision: Decision,
     pub alerts: Vec<Alert>,
-    pub row: LedgerRow,
 }
 
 /// Gives a judgement its identity and its row.
-pub fn decided(request: &Request, judged: Judgement, facts: &Facts, now: Timestamp) -> Decided {
+pub fn decided(
+    request: &Request,
+    judged: Judgement,
+    facts: &Facts,
+    now: Timestamp,
+) -> (Decided, LedgerRow) {
     let intake = &request.intake;
     let key = &request.keys[0];
     let event_id = EventId::new(About::Key(key), "decision", 0);
@@ -64,7 +68,7 @@ pub fn decided(request: &Request, judged: Judgement, facts: &Facts, now: Timesta
         facts: serde_json::to_value(facts).unwrap_or_default(),
     };
     let row = row(request, &decision, judged.opening_qty, judged.opening_notional);
-    Decided { decision, alerts, row }
+    (Decided { decision, alerts }, row)
 }
 
 fn alerts(key: &IdempotencyKey, intake: &Intake, judged: &Judgement, now: Timestamp) -> Vec<Alert> {

@@ -175,9 +175,10 @@ impl Gate {
         stop: &CancellationToken,
     ) -> Result<Self, GateError> {
         let scribe = Scribe::new(ctx).await?;
-        let emitter = Emitter::start(ctx, stop.clone())?;
         let input = Input::open(ctx, admit::READER, &[Subject::OrderRequest, Subject::ProposalSet]);
         let input = input.await?;
+        // What goes on in the background begins last: a start that fails is tried again.
+        let emitter = Emitter::start(ctx, stop.clone())?;
         tokio::spawn(reload::watch(ctx.clone(), scribe.clone(), emitter.clone(), stop.clone()));
         Ok(Self {
             ctx: ctx.clone(),
@@ -195,15 +196,14 @@ impl Gate {
     async fn read(&mut self, records: Vec<Record>) -> Result<(), GateError> {
         crash_point("gate/after-poll");
         let mut held: Vec<(Arc<str>, i32)> = Vec::new();
+        let (ctx, secrets) = (self.ctx.clone(), self.ctx.secrets.load_full());
+        let rules = Rules { config: &ctx.config, secrets: &secrets, registry: &ctx.registry };
         for record in records {
             let place = (record.topic.clone(), record.partition);
             if held.contains(&place) {
                 continue;
             }
             self.ctx.metrics.gate_requests.inc();
-            let ctx = self.ctx.clone();
-            let secrets = ctx.secrets.load_full();
-            let rules = Rules { config: &ctx.config, secrets: &secrets, registry: &ctx.registry };
             match self.reader.read(record, rules).await {
                 Read::Request(request) => self.waiting.requests.push(*request),
                 Read::Refused(refusal) => self.waiting.refused.push(*refusal),
@@ -301,7 +301,7 @@ impl Gate {
         m.gate_replays.inc_by(admitted.replays as u64);
         m.gate_conflicts.inc_by(admitted.conflicts.len() as u64);
         for decided in &admitted.decided {
-            m.gate_decisions.with_label_values(&[decided.row.action]).inc();
+            m.gate_decisions.with_label_values(&[decided.decision.action.as_str()]).inc();
             for alert in &decided.alerts {
                 let labels = [alert.policy_name.as_str(), alert.severity.as_str()];
                 m.alerts.with_label_values(&labels).inc();
@@ -325,15 +325,7 @@ impl Gate {
     async fn pause(&mut self, error: &GateError) -> Result<(), GateError> {
         tracing::warn!(%error, "the gate waits");
         self.ctx.health.not_ready("gate", error.to_string());
-        match self.input.tend(RETRY).await {
-            Err(error) if !error.is_passing() => Err(error.into()),
-            Err(error) => {
-                tracing::debug!(%error, "while waiting");
-                tokio::time::sleep(RETRY).await;
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        Ok(self.input.sit_out(RETRY).await?)
     }
 
     /// Lets the batch in flight end and its events be acknowledged, and leaves the group.
@@ -347,8 +339,6 @@ impl Gate {
             }
         }
         self.emitter.drain(until.saturating_duration_since(tokio::time::Instant::now())).await;
-        let input = self.input;
-        tokio::task::spawn_blocking(move || input.leave()).await?;
-        Ok(())
+        Ok(self.input.leave().await?)
     }
 }

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::intake::signer;
 use crate::domain::event::Quote;
 use crate::domain::text::Symbol;
-use crate::kafka::admin::topic_ids;
+use crate::kafka::admin::topic;
 use crate::kafka::latest::{Heard, Latest};
-use crate::kafka::record::{Record, Topic};
+use crate::kafka::record::Record;
 use crate::runtime::context::Context;
 use crate::wire::{self, Subject};
 
@@ -90,12 +90,8 @@ impl Reading {
     }
 
     async fn open(&self) -> Result<Latest, String> {
-        let logical = Subject::Quote.topic();
-        let name = self.ctx.config.topic(logical);
-        let ids = topic_ids(&self.ctx.config, std::slice::from_ref(&name)).await;
-        let ids = ids.map_err(|e| e.to_string())?;
-        let id = ids.get(&name).ok_or(format!("topic {name} does not exist"))?;
-        let topic = Topic { name: name.as_str().into(), logical, id: id.as_str().into() };
+        let topic = topic(&self.ctx.config, Subject::Quote.topic()).await;
+        let topic = topic.map_err(|e| e.to_string())?;
         Latest::open(&self.ctx.config, topic).await.map_err(|e| e.to_string())
     }
 

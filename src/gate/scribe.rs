@@ -3,7 +3,7 @@
 use super::admit::Admitted;
 use super::refusal::Refusal;
 use crate::domain::event::{Alert, Decision};
-use crate::kafka::registry::{RegistryError, subject_of};
+use crate::kafka::registry::RegistryError;
 use crate::owed::Owed;
 use crate::runtime::context::Context;
 use crate::wire::{self, EncodeError, Subject};
@@ -18,10 +18,7 @@ pub struct Scribe {
 impl Scribe {
     /// Looks up the ids of the schemas it writes.
     pub async fn new(ctx: &Context) -> Result<Self, RegistryError> {
-        let id = async |subject: Subject| {
-            let name = subject_of(&ctx.config.topic(subject.topic()));
-            ctx.registry.id_of(&name, subject.schema()).await
-        };
+        let id = async |subject| ctx.registry.newest_id(&ctx.config, subject).await;
         Ok(Self {
             decision_schema: id(Subject::Decision).await?,
             alert_schema: id(Subject::Alert).await?,

@@ -15,6 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
 use super::client::client;
+use super::record::Topic;
 use super::topic_ids;
 use crate::runtime::config::{Config, TopicIds};
 
@@ -253,6 +254,23 @@ pub async fn topic_ids(
             tokio::task::spawn_blocking(ask).await?
         }
     }
+}
+
+/// Topics of these logical names, as they are now. A missing one is [`AdminError::NoTopic`].
+pub async fn topics(config: &Config, logical: &[&'static str]) -> Result<Vec<Topic>, AdminError> {
+    let names: Vec<String> = logical.iter().map(|logical| config.topic(logical)).collect();
+    let ids = topic_ids(config, &names).await?;
+    let topic = |(logical, name): (&&'static str, &String)| {
+        let id = ids.get(name).ok_or_else(|| AdminError::NoTopic(name.clone()))?;
+        Ok(Topic { name: name.as_str().into(), logical, id: id.as_str().into() })
+    };
+    logical.iter().zip(&names).map(topic).collect()
+}
+
+/// One topic, as it is now.
+pub async fn topic(config: &Config, logical: &'static str) -> Result<Topic, AdminError> {
+    let mut topics = topics(config, &[logical]).await?;
+    topics.pop().ok_or_else(|| AdminError::NoTopic(config.topic(logical)))
 }
 
 fn options() -> AdminOptions {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use self::rebalance::{Change, Rebalances};
 use self::taking::{TakenUp, Taking, taken_up};
-use super::admin::{AdminError, topic_ids};
+use super::admin::{AdminError, topics};
 use super::client::client;
 use super::record::{Record, Topic};
 use crate::pg::positions::{self, Move, Place};
@@ -42,10 +42,8 @@ pub enum InputError {
     Admin(#[from] AdminError),
     #[error("no connection to Postgres: {0}")]
     Pool(#[from] deadpool_postgres::PoolError),
-    #[error("Postgres: {0}")]
+    #[error("Postgres: {}", crate::pg::told(.0))]
     Postgres(#[from] tokio_postgres::Error),
-    #[error("topic {0} does not exist: run `noctus topics apply`")]
-    NoTopic(String),
     #[error(
         "{topic}/{partition}: read up to {stored}, but Kafka only has {low} and later: records {stored} to {last} are lost to us. \
          Find out what they were, then `noctus rewind` to {low}",
@@ -60,7 +58,7 @@ impl InputError {
         match self {
             InputError::Kafka(error) => !matches!(error, KafkaError::ClientConfig(..)),
             InputError::Pool(_) | InputError::Postgres(_) | InputError::Admin(_) => true,
-            InputError::NoTopic(_) | InputError::Lost { .. } => true,
+            InputError::Lost { .. } => true,
         }
     }
 }
@@ -109,7 +107,8 @@ impl Input {
         reader: &'static str,
         subjects: &[Subject],
     ) -> Result<Self, InputError> {
-        let topics = topics(ctx, subjects).await?;
+        let logical: Vec<&'static str> = subjects.iter().map(|s| s.topic()).collect();
+        let topics = topics(&ctx.config, &logical).await?;
         let (tell, changes) = mpsc::unbounded_channel();
         let mut config = client(&ctx.config);
         config
@@ -489,21 +488,23 @@ impl Input {
         Ok(())
     }
 
-    /// Leaves the group, so that others take over at once. Blocks its thread for a moment.
-    pub fn leave(self) {
-        self.consumer.unsubscribe();
+    /// Tends, or just waits if even that cannot be done for now: something is away.
+    pub async fn sit_out(&mut self, pause: Duration) -> Result<(), InputError> {
+        match self.tend(pause).await {
+            Err(error) if error.is_passing() => {
+                tracing::debug!(%error, reader = self.reader, "while waiting");
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            tended => tended,
+        }
     }
-}
 
-async fn topics(ctx: &Context, subjects: &[Subject]) -> Result<Vec<Topic>, InputError> {
-    let names: Vec<String> = subjects.iter().map(|s| ctx.config.topic(s.topic())).collect();
-    let ids = topic_ids(&ctx.config, &names).await?;
-    let topic = |(subject, name): (&Subject, &String)| {
-        let id = ids.get(name).ok_or_else(|| InputError::NoTopic(name.clone()))?;
-        let (name, id) = (name.as_str().into(), id.as_str().into());
-        Ok(Topic { name, logical: subject.topic(), id })
-    };
-    subjects.iter().zip(&names).map(topic).collect()
+    /// Leaves the group, so that others take over at once.
+    pub async fn leave(self) -> Result<(), tokio::task::JoinError> {
+        // Leaving, and dropping the client, block their thread for a moment.
+        tokio::task::spawn_blocking(move || self.consumer.unsubscribe()).await
+    }
 }
 
 fn told(keys: &[Key]) -> String {

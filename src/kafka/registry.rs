@@ -19,7 +19,7 @@ use schema_registry_converter::schema_registry_common::{
 };
 use serde_json::json;
 
-use crate::runtime::config::RegistryConfig;
+use crate::runtime::config::{Config, RegistryConfig};
 use crate::wire::Subject;
 
 /// How long an id the registry did not know is not asked for again.
@@ -171,6 +171,11 @@ impl Registry {
         };
         write(&self.ids).insert(key, id);
         Ok(id)
+    }
+
+    /// The id under which the subject of this topic has the newest schema of this build.
+    pub async fn newest_id(&self, config: &Config, kind: Subject) -> Result<u32, RegistryError> {
+        self.id_of(&subject_of(&config.topic(kind.topic())), kind.schema()).await
     }
 
     /// Registers a schema's text under a subject (again: the same id) and gives its id.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -22,11 +22,9 @@ use crate::domain::key::recipe_v1;
 use crate::domain::policy::{Policies, Source, Sources};
 use crate::domain::request::{OrderDraft, Side};
 use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId, record_key};
-use crate::kafka::admin::topic_ids;
+use crate::kafka::admin::topic;
 use crate::kafka::latest::{Heard, Latest};
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::kafka::record::Topic;
-use crate::kafka::registry::subject_of;
 use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::runtime::keyring::Keyring;
@@ -138,9 +136,8 @@ impl Bench {
         let letter = |n: u32| char::from(b'A' + (n % 26) as u8);
         let symbol =
             |n: u32| Symbol::new(&format!("{}{}{}JPY", letter(n / 676), letter(n / 26), letter(n)));
-        let subject = subject_of(&ctx.config.topic(Subject::OrderRequest.topic()));
         Ok(Self {
-            schema_id: ctx.registry.id_of(&subject, Subject::OrderRequest.schema()).await?,
+            schema_id: ctx.registry.newest_id(&ctx.config, Subject::OrderRequest).await?,
             ctx: ctx.clone(),
             producer: Producer::new(&ctx.config)?,
             symbols: (0..args.symbols).map(symbol).collect::<Result<_, _>>()?,
@@ -267,10 +264,7 @@ impl Bench {
     async fn listen(&self) -> anyhow::Result<mpsc::UnboundedReceiver<Told>> {
         let (tell, heard) = mpsc::unbounded_channel();
         for subject in [Subject::Decision, Subject::ExecEvent] {
-            let name = self.ctx.config.topic(subject.topic());
-            let ids = topic_ids(&self.ctx.config, std::slice::from_ref(&name)).await?;
-            let id = ids.get(&name).with_context(|| format!("topic {name}"))?.as_str().into();
-            let topic = Topic { name: name.as_str().into(), logical: subject.topic(), id };
+            let topic = topic(&self.ctx.config, subject.topic()).await?;
             let mut latest = Latest::open(&self.ctx.config, topic).await?;
             // What earlier parts told is read first, and not told again.
             while !matches!(latest.next().await, Heard::UpToDate) {}

@@ -19,7 +19,7 @@ use self::prepare::{Preparation, Prepared};
 use self::report::Report;
 use super::{Exit, Global};
 use crate::kafka::producer::{Outgoing, Producer};
-use crate::kafka::registry::{Registry, subject_of};
+use crate::kafka::registry::Registry;
 use crate::runtime::clock;
 use crate::runtime::config::Config;
 use crate::runtime::keyring::SigningKey;
@@ -138,10 +138,8 @@ pub async fn records(
     signer: &SigningKey,
     orders: &[Prepared],
 ) -> anyhow::Result<Vec<Outgoing>> {
-    let logical = Subject::OrderRequest.topic();
-    let topic = config.topic(logical);
     let registry = Registry::new(&config.registry)?;
-    let id = registry.id_of(&subject_of(&topic), Subject::OrderRequest.schema()).await?;
+    let id = registry.newest_id(config, Subject::OrderRequest).await?;
     let record =
         |order: &Prepared| record(config, id, signer, order.record_key().into_bytes(), &order.body);
     Ok(orders.iter().map(record).collect())

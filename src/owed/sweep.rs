@@ -39,7 +39,7 @@ pub(super) async fn sweep(emitter: Emitter, stop: CancellationToken) {
 enum SweepError {
     #[error("no connection to Postgres: {0}")]
     Pool(#[from] deadpool_postgres::PoolError),
-    #[error("Postgres: {0}")]
+    #[error("Postgres: {}", crate::pg::told(.0))]
     Postgres(#[from] tokio_postgres::Error),
     #[error("Kafka: {0}")]
     Kafka(#[from] rdkafka::error::KafkaError),

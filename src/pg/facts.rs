@@ -48,13 +48,6 @@ pub struct LaneFacts {
     pub recent_orders: Vec<jiff::Timestamp>,
 }
 
-/// A key that the ledger has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// The digest of what was decided under it.
-    pub digest: Vec<u8>,
-}
-
 /// Everything that is known about a batch.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]
@@ -65,7 +58,8 @@ pub struct Facts {
     /// By (account, symbol, timeframe).
     pub quality: HashMap<(String, String, String), QualityMemory>,
     pub halts: Vec<HaltRow>,
-    pub known: HashMap<String, Known>,
+    /// Keys that the ledger has, each with the digest of what was decided under it.
+    pub known: HashMap<String, Vec<u8>>,
 }
 
 const MAKE_ACCOUNTS: &str = "INSERT INTO risk_accounts (account)
@@ -128,7 +122,7 @@ pub async fn lock(tx: &Transaction<'_>, wanted: &Wanted) -> Result<Facts, Error>
         traces: map(&traces, |r| Ok(((r.try_get(0)?, r.try_get(1)?), r.try_get(2)?)))?,
         quality: map(&quality, memory)?,
         halts,
-        known: map(&known, |r| Ok((r.try_get(0)?, Known { digest: r.try_get(1)? })))?,
+        known: map(&known, |r| Ok((r.try_get(0)?, r.try_get(1)?)))?,
     })
 }
 

@@ -13,7 +13,7 @@ const LOCK: i64 = 0x6e6f_6374_7573;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum MigrateError {
-    #[error("Postgres: {0}")]
+    #[error("Postgres: {}", crate::pg::told(.0))]
     Postgres(#[from] tokio_postgres::Error),
     #[error("migration: {0}")]
     Refinery(#[from] refinery::Error),

@@ -294,15 +294,7 @@ impl Sink {
     async fn pause(&mut self, error: &SinkError) -> Result<(), SinkError> {
         tracing::warn!(%error, "the sink waits");
         self.ctx.health.not_ready(READER, error.to_string());
-        match self.input.tend(RETRY).await {
-            Err(error) if !error.is_passing() => Err(error.into()),
-            Err(error) => {
-                tracing::debug!(%error, "while waiting");
-                tokio::time::sleep(RETRY).await;
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        Ok(self.input.sit_out(RETRY).await?)
     }
 
     /// Lets the batch in flight end and its dead letters be acknowledged, and leaves the group.
@@ -319,8 +311,6 @@ impl Sink {
             }
         }
         self.emitter.drain(until.saturating_duration_since(Instant::now())).await;
-        let input = self.input;
-        tokio::task::spawn_blocking(move || input.leave()).await?;
-        Ok(())
+        Ok(self.input.leave().await?)
     }
 }

@@ -81,11 +81,9 @@ impl Player {
     ) -> anyhow::Result<Outgoing> {
         let r = &sent.request;
         let mut draft = draft(r);
-        let newest = Subject::OrderRequest.schema();
-        let subject = subject_of(&self.config.topic(Subject::OrderRequest.topic()));
         let (id, body) = match submit.version {
             Version::V1_1 => {
-                let id = self.registry.id_of(&subject, newest).await?;
+                let id = self.registry.newest_id(&self.config, Subject::OrderRequest).await?;
                 (id, wire::order_request::encode(&draft)?)
             }
             Version::V1_0 => {
@@ -93,6 +91,7 @@ impl Player {
                 // v1.0 is v1.1 without its last field, whose absence is one byte.
                 let mut body = wire::order_request::encode(&draft)?;
                 anyhow::ensure!(body.pop() == Some(0), "v1.1 ends with an absent key");
+                let subject = subject_of(&self.config.topic(Subject::OrderRequest.topic()));
                 let old = self.registry.versions(&subject).await?;
                 let old = old.first().context("OrderRequest is not registered")?;
                 (old.id, body)
@@ -110,8 +109,7 @@ impl Player {
         key: &[u8],
         body: &[u8],
     ) -> anyhow::Result<Outgoing> {
-        let topic = subject_of(&self.config.topic(subject.topic()));
-        let id = self.registry.id_of(&topic, subject.schema()).await?;
+        let id = self.registry.newest_id(&self.config, subject).await?;
         self.sealed(subject, key.to_vec(), wire::frame(id, body), Signed::Well)
     }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::rebalance::Rebalances;
 use super::{ASK, InputError, Key};
-use crate::kafka::admin::topic_ids;
+use crate::kafka::admin::topics;
 use crate::kafka::record::Topic;
 use crate::pg::positions::{self, Place, Taken};
 use crate::runtime::context::Context;
@@ -28,12 +28,8 @@ pub struct Taking {
 impl Taking {
     /// Takes them.
     pub async fn run(mut self) -> TakenUp {
-        let names: Vec<String> = self.topics.iter().map(|t| t.name.to_string()).collect();
-        let ids = topic_ids(&self.ctx.config, &names).await?;
-        for topic in &mut self.topics {
-            let id = ids.get(&*topic.name).ok_or(InputError::NoTopic(topic.name.to_string()))?;
-            topic.id = id.as_str().into();
-        }
+        let logical: Vec<&'static str> = self.topics.iter().map(|t| t.logical).collect();
+        self.topics = topics(&self.ctx.config, &logical).await?;
         let places = self.keys.iter().filter_map(|key| {
             let topic = self.topics.iter().find(|t| t.name == key.0)?;
             Some(Place { topic_id: topic.id.clone(), topic: key.0.clone(), partition: key.1 })

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Spot;
 use crate::gate::letter::Letter;
-use crate::kafka::admin::topic_ids;
+use crate::kafka::admin::topic;
 use crate::kafka::offsets::{self, Ends};
 use crate::kafka::record::{Record, Topic};
 use crate::kafka::scan::scan;
@@ -83,11 +83,9 @@ pub struct Letters {
 
 impl Letters {
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        let name = config.topic(DEAD_LETTERS);
-        let ids = topic_ids(config, std::slice::from_ref(&name)).await?;
-        let id = ids.get(&name).with_context(|| format!("no id of topic {name}"))?.as_str().into();
-        let ends = offsets::ends(config, &name).await?;
-        Ok(Self { topic: Topic { name: name.into(), logical: DEAD_LETTERS, id }, ends })
+        let topic = topic(config, DEAD_LETTERS).await?;
+        let ends = offsets::ends(config, &topic.name).await?;
+        Ok(Self { topic, ends })
     }
 
     /// Those that the filter lets through, oldest first, the newest `limit` of them.
