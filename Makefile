@@ -7,7 +7,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-it fmt lint deny stack-up stack-down
+.PHONY: help setup build demo test test-unit test-it test-long fmt lint deny stack-up stack-down
 
 # A Rust that rustup has just installed is not on PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -37,6 +37,9 @@ test-unit: setup ## Unit and property tests; they need no service
 
 test-it: setup stack-up ## The integration tests, on the test stack
 	cargo test $(TESTED) --test it
+
+test-long: setup ## What takes longer than CI may: the laws 100 000 times, fuzzing; results in docs/results/
+	tests/long
 
 fmt: ## Format the code
 	cargo fmt

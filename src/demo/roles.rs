@@ -104,6 +104,8 @@ async fn context(config: Arc<Config>, secrets: Arc<Secrets>) -> anyhow::Result<C
         pool,
         registry,
         policies: Arc::new(arc_swap::ArcSwap::from_pointee(policies)),
+        policy_files: Default::default(),
+        secret_files: Default::default(),
         metrics: Arc::default(),
         health: crate::runtime::health::Health::default(),
         worker: format!("demo-{}-{:08x}", std::process::id(), rand::random::<u32>()).into(),

@@ -1,20 +1,19 @@
 //! Owns changes of policy and key files while the gate runs: a good change is in force from the next batch on.
 //! Never takes a bad one: the last good policies and keys stay, and a CRITICAL alert says what is wrong (C-RISK-6).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::scribe::Scribe;
 use crate::domain::event::{Alert, EventId, Severity, Subject as About};
 use crate::owed::{self, Emitter};
 use crate::runtime::context::Context;
-use crate::runtime::secrets::{self, Secrets};
+use crate::runtime::secrets::Secrets;
+use crate::runtime::watched::Watched;
 use crate::runtime::{clock, policies};
 
 /// Pause between two looks at the files.
@@ -22,45 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// An alert tells so many bytes of what is wrong; `noctus policy check` tells all.
 const TOLD_MAX_BYTES: usize = 2_000;
 
-/// Some files and what is done when they change.
-struct Watched {
-    what: &'static str,
-    files: Vec<PathBuf>,
-    /// Of the contents in force, or refused.
-    settled: [u8; 32],
-    /// Seen once; acted upon when seen again, so that a file being written is left alone.
-    seen: [u8; 32],
-}
-
-impl Watched {
-    fn new(what: &'static str, files: Vec<PathBuf>) -> Self {
-        let now = contents(&files);
-        Self { what, files, settled: now, seen: now }
-    }
-
-    /// Whether there is something new that has come to rest.
-    fn has_changed(&mut self) -> bool {
-        let now = contents(&self.files);
-        let rests = std::mem::replace(&mut self.seen, now) == now;
-        rests && std::mem::replace(&mut self.settled, now) != now
-    }
-}
-
-fn contents(files: &[PathBuf]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for file in files {
-        // A file that is gone is a change too, and a bad one.
-        let bytes = std::fs::read(file).unwrap_or_default();
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    }
-    hash.finalize().into()
-}
-
 /// Watches until `stop`.
 pub async fn watch(ctx: Context, scribe: Scribe, emitter: Emitter, stop: CancellationToken) {
-    let mut of_policies = Watched::new("policies", ctx.config.policies.named());
-    let mut of_secrets = Watched::new("keys", secrets::files());
+    let (mut of_policies, mut of_secrets) = (ctx.policy_files.clone(), ctx.secret_files.clone());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -77,15 +40,16 @@ pub async fn watch(ctx: Context, scribe: Scribe, emitter: Emitter, stop: Cancell
                 );
                 ctx.policies.store(Arc::new(new));
             });
-            settle(&ctx, &scribe, &emitter, &of_policies, taken).await;
+            settle(&ctx, &scribe, &emitter, ("policies", &of_policies), taken).await;
         }
         if of_secrets.has_changed() {
             let loaded = Secrets::from_env(ctx.config.dev);
             let taken = loaded.map_err(|e| e.to_string()).map(|new| {
+                let new = new.remembering(&ctx.secrets.load());
                 tracing::info!(signing = new.signing.keys().len(), "keys are in force");
                 ctx.secrets.store(Arc::new(new));
             });
-            settle(&ctx, &scribe, &emitter, &of_secrets, taken).await;
+            settle(&ctx, &scribe, &emitter, ("keys", &of_secrets), taken).await;
         }
     }
 }
@@ -94,30 +58,30 @@ async fn settle(
     ctx: &Context,
     scribe: &Scribe,
     emitter: &Emitter,
-    watched: &Watched,
+    (what, watched): (&str, &Watched),
     taken: Result<(), String>,
 ) {
     let Err(why) = taken else { return ctx.metrics.gate_reloads.inc() };
     ctx.metrics.gate_reloads_refused.inc();
-    tracing::error!(why, "changed {} are refused; the last good ones stay in force", watched.what);
-    let alert = alert(watched, &why, clock::now());
+    tracing::error!(why, "changed {what} are refused; the last good ones stay in force");
+    let alert = alert(what, watched, &why, clock::now());
     if let Err(error) = tell(ctx, scribe, emitter, &alert).await {
         tracing::error!(error = format!("{error:#}"), "the alert could not be committed");
     }
 }
 
 /// The same file refused by several workers within a minute is one alert.
-fn alert(watched: &Watched, why: &str, now: Timestamp) -> Alert {
+fn alert(what: &str, watched: &Watched, why: &str, now: Timestamp) -> Alert {
     let minute_us = 60_000_000;
     let start = now.as_microsecond().div_euclid(minute_us) * minute_us;
     let window_start = Timestamp::from_microsecond(start).unwrap_or(now);
-    let digest = hex::encode(watched.settled);
+    let digest = hex::encode(watched.settled());
     let about = About::Process { subject: &digest, window_start };
     let mut end = why.len().min(TOLD_MAX_BYTES);
     while !why.is_char_boundary(end) {
         end -= 1;
     }
-    let policy_name = format!("{}.reload_refused", watched.what);
+    let policy_name = format!("{what}.reload_refused");
     Alert {
         event_id: EventId::new(about, &format!("alert:{policy_name}"), 0),
         trace_id: None,
@@ -125,7 +89,7 @@ fn alert(watched: &Watched, why: &str, now: Timestamp) -> Alert {
         policy_name,
         severity: Severity::Critical,
         reason: why[..end].to_string(),
-        details: json!({"files": watched.files, "contents_sha256": digest}),
+        details: json!({"files": watched.files(), "contents_sha256": digest}),
         at: window_start,
     }
 }

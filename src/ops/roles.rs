@@ -15,7 +15,8 @@ use crate::pg::migrate;
 use crate::runtime::config::Config;
 use crate::runtime::context::Context;
 use crate::runtime::health::Health;
-use crate::runtime::secrets::Secrets;
+use crate::runtime::secrets::{self, Secrets};
+use crate::runtime::watched::Watched;
 use crate::runtime::{faults, http, policies};
 
 /// How long roles may take to drain.
@@ -126,7 +127,9 @@ fn outcome(ended: Ended) -> anyhow::Result<()> {
 
 /// What roles are given: secrets, policies, a database of the right schema, a registry's client.
 async fn context(config: Config) -> anyhow::Result<Context> {
+    let secret_files = Watched::before_reading(secrets::files());
     let secrets = Secrets::from_env(config.dev)?;
+    let policy_files = Watched::before_reading(config.policies.named());
     let policies = policies::load(&config.policies)?;
     let pool = crate::pg::connect(&config.database).await?;
     migrate::check(&**pool.get().await?).await?;
@@ -137,6 +140,8 @@ async fn context(config: Config) -> anyhow::Result<Context> {
         pool,
         registry,
         policies: Arc::new(ArcSwap::from_pointee(policies)),
+        policy_files,
+        secret_files,
         metrics: Arc::default(),
         health: Health::default(),
         worker: worker().into(),

@@ -6,6 +6,7 @@ use super::config::Config;
 use super::health::Health;
 use super::metrics::Metrics;
 use super::secrets::Secrets;
+use super::watched::Watched;
 use crate::domain::policy::Policies;
 use crate::kafka::registry::Registry;
 
@@ -22,6 +23,10 @@ pub struct Context {
     pub registry: Arc<Registry>,
     /// The policies in force; swapped whole on reload.
     pub policies: Arc<arc_swap::ArcSwap<Policies>>,
+    /// The files that policies came from, as they were before they were read.
+    pub policy_files: Watched,
+    /// Likewise of secrets.
+    pub secret_files: Watched,
     /// Every metric of the process.
     pub metrics: Arc<Metrics>,
     /// What `/readyz` answers.

@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod policies;
 pub mod secrets;
 pub mod telemetry;
+pub mod watched;

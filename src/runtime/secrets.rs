@@ -81,7 +81,8 @@ impl Secrets {
         };
         check(IDEMPOTENCY, &current, dev)?;
         let mut idempotency = vec![SecretString::from(current)];
-        for retired in read(RETIRED)?.unwrap_or_default().lines() {
+        let retired = read(RETIRED)?.unwrap_or_default();
+        for retired in retired.lines().filter(|line| !line.is_empty()) {
             idempotency.push(SecretString::from(retired.to_string()));
         }
         let signing = match read(SIGNING)? {
@@ -99,5 +100,50 @@ impl Secrets {
             }
         }
         Ok(Self { idempotency, signing })
+    }
+
+    /// Goes on looking keys up under every secret that was known before: files of secrets do not change
+    /// in one moment, and a secret forgotten in between would turn a re-read into a second order (C-KEY-3).
+    pub fn remembering(mut self, before: &Self) -> Self {
+        for old in &before.idempotency {
+            let same = |s: &SecretString| s.expose_secret() == old.expose_secret();
+            if !self.idempotency.iter().any(same) {
+                self.idempotency.push(old.clone());
+            }
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(idempotency: &[&str]) -> Secrets {
+        let secret = |s: &&str| SecretString::from(s.to_string());
+        Secrets { idempotency: idempotency.iter().map(secret).collect(), signing: Keyring::dev() }
+    }
+
+    #[test]
+    fn f13_a_secret_that_is_replaced_is_still_looked_up_and_the_new_one_is_current() {
+        let first = known(&["a"]);
+        let second = known(&["b"]).remembering(&first);
+        let third = known(&["c", "b"]).remembering(&second);
+        let all: Vec<&str> = third.idempotency.iter().map(|s| s.expose_secret()).collect();
+        assert_eq!(all, ["c", "b", "a"]);
+    }
+
+    #[test]
+    fn a_weak_secret_is_refused_unless_it_is_development() {
+        for (secret, is_good) in [
+            ("dev-secret", false),
+            ("", false),
+            ("a secret of more than thirty-two bytes", true),
+            ("1234567890123456789012345678901", false),
+            ("12345678901234567890123456789012", true),
+        ] {
+            assert_eq!(check("X", secret, false).is_ok(), is_good, "{secret}");
+            assert!(check("X", secret, true).is_ok());
+        }
     }
 }

@@ -147,6 +147,8 @@ impl Floor {
             })),
             pool,
             policies: Arc::new(arc_swap::ArcSwap::from_pointee(Policies::default())),
+            policy_files: Default::default(),
+            secret_files: Default::default(),
             metrics: Arc::new(Metrics::default()),
             health: health.clone(),
             worker: worker.into(),

@@ -6,6 +6,7 @@ mod crash;
 mod once;
 mod producer;
 mod refused;
+mod rotation;
 mod scenarios;
 mod verbs;
 
@@ -36,7 +37,8 @@ pub struct Line {
     pub pool: pg::Pool,
     pub config: Config,
     producer: Producer,
-    order_schema: u32,
+    /// The ids of OrderRequest v1.0 and of the newest.
+    order_schemas: [u32; 2],
     folder: PathBuf,
     roles: u32,
     _database: FreshDatabase,
@@ -66,7 +68,9 @@ impl Line {
         noctus::ops::schemas::register_all(&config).await.expect("schemas can be registered");
         let registry = Registry::new(&config.registry).expect("a registry client");
         let subject = subject_of(&config.topic(Subject::OrderRequest.topic()));
-        let order_schema = registry.id_of(&subject, Subject::OrderRequest.schema()).await;
+        let versions = registry.versions(&subject).await.expect("they are registered");
+        let version = |v: Option<&noctus::kafka::registry::Version>| v.expect("a version").id;
+        let order_schemas = [version(versions.first()), version(versions.last())];
         let folder = std::env::temp_dir().join(format!("noctus-it-{}", &*prefix));
         std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
         let text = serde_json::to_string_pretty(&config).expect("plain data");
@@ -76,7 +80,7 @@ impl Line {
             broker,
             pool: pg::connect(&small).await.expect("a pool"),
             producer: Producer::new(&config).expect("a producer"),
-            order_schema: order_schema.expect("it was registered"),
+            order_schemas,
             config,
             folder,
             roles: 0,
@@ -124,21 +128,30 @@ impl Line {
     }
 
     pub fn record(&self, order: &Value, partition: Option<i32>) -> Outgoing {
+        Outgoing { partition, ..self.sealed(order, "dev", DEV_SECRET) }
+    }
+
+    /// A record signed with this key; of version 1.0, so without an idempotency key, if the order has none.
+    pub fn sealed(&self, order: &Value, kid: &str, secret: &str) -> Outgoing {
         let mut draft: OrderDraft = serde_json::from_value(order.clone()).expect("an order");
-        draft.schema_version = Some("1.1".into());
-        let body = wire::order_request::encode(&draft).expect("it fits the schema");
+        let is_old = draft.idempotency_key.is_none();
+        draft.schema_version = Some(if is_old { "1.0" } else { "1.1" }.into());
+        let mut body = wire::order_request::encode(&draft).expect("it fits the schema");
+        if is_old {
+            assert_eq!(body.pop(), Some(0), "v1.1 ends with an absent key");
+        }
         let key = format!("{}|{}", draft.account, draft.symbol).into_bytes();
-        let value = wire::frame(self.order_schema, &body);
+        let value = wire::frame(self.order_schemas[usize::from(!is_old)], &body);
         let logical = Subject::OrderRequest.topic();
-        let v1 = signature::sign(DEV_SECRET.as_bytes(), logical, Some(&key), &value);
-        let header = signature::header("dev", &v1).into_bytes();
+        let v1 = signature::sign(secret.as_bytes(), logical, Some(&key), &value);
+        let header = signature::header(kid, &v1).into_bytes();
         Outgoing {
             topic: self.config.topic(logical),
             key: Some(key),
             value: Some(value),
             headers: vec![(signature::HEADER.into(), Some(header))],
             timestamp_ms: None,
-            partition,
+            partition: None,
         }
     }
 

@@ -84,6 +84,8 @@ impl Place {
             pool: pg::connect(&self.config.database).await.expect("a pool"),
             registry: Arc::new(Registry::new(&self.config.registry).expect("a registry client")),
             policies: Arc::new(arc_swap::ArcSwap::from_pointee(Policies::default())),
+            policy_files: Default::default(),
+            secret_files: Default::default(),
             metrics: metrics.clone(),
             health: health.clone(),
             worker: worker.into(),

@@ -3,11 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use noctus::domain::request::OrderDraft;
-use noctus::kafka::producer::Outgoing;
-use noctus::kafka::registry::{Registry, subject_of};
 use noctus::runtime::clock;
-use noctus::wire::{self, Subject, signature};
 use serde_json::{Value, json};
 
 use super::super::{Line, open_policy, order};
@@ -17,35 +13,6 @@ const OLD: &str = "the old secret of thirty-two bytes or more";
 const NEW: &str = "the new secret of thirty-two bytes or more";
 const OLD_SIGNS: &str = "the old signing key of thirty-two bytes or more";
 const NEW_SIGNS: &str = "the new signing key of thirty-two bytes or more";
-
-/// A record signed with the old key; of version 1.0, so without a key, if the order has none.
-async fn record(line: &Line, order: &Value) -> Outgoing {
-    let registry = Registry::new(&line.config.registry).expect("a client");
-    let subject = subject_of(&line.config.topic("order-requests"));
-    let versions = registry.versions(&subject).await.expect("they are registered");
-    let mut draft: OrderDraft = serde_json::from_value(order.clone()).expect("an order");
-    let is_old = draft.idempotency_key.is_none();
-    draft.schema_version = Some(if is_old { "1.0" } else { "1.1" }.into());
-    let mut body = wire::order_request::encode(&draft).expect("it fits");
-    let version = if is_old {
-        assert_eq!(body.pop(), Some(0), "v1.1 ends with an absent key");
-        versions.first()
-    } else {
-        versions.last()
-    };
-    let key = format!("{}|{}", draft.account, draft.symbol).into_bytes();
-    let value = wire::frame(version.expect("a version").id, &body);
-    let v1 = signature::sign(OLD_SIGNS.as_bytes(), "order-requests", Some(&key), &value);
-    let header = signature::header("old", &v1).into_bytes();
-    Outgoing {
-        topic: line.config.topic(Subject::OrderRequest.topic()),
-        key: Some(key),
-        value: Some(value),
-        headers: vec![(signature::HEADER.into(), Some(header))],
-        timestamp_ms: None,
-        partition: None,
-    }
-}
 
 /// Counts of everything that a second reading must not add to.
 async fn everything(line: &Line) -> BTreeMap<String, String> {
@@ -83,19 +50,19 @@ async fn f14_rewound_to_the_start_under_running_roles_after_every_secret_was_rot
     let (_dispatch, _sink) = (line.start("dispatch"), line.start("sink"));
     let mut records = Vec::new();
     for (n, symbol) in ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY"].iter().enumerate() {
-        records.push(record(&line, &order(&format!("rewound-{n:04}"), symbol)).await);
+        records.push(line.sealed(&order(&format!("rewound-{n:04}"), symbol), "old", OLD_SIGNS));
         let mut keyless = order(&format!("keyless-{n:04}"), symbol);
         keyless.as_object_mut().expect("an object").remove("idempotency_key");
-        records.push(record(&line, &keyless).await);
+        records.push(line.sealed(&keyless, "old", OLD_SIGNS));
     }
     let mut late = order("rewound-late", "USDJPY");
     let long_ago = clock::now().checked_sub(SignedDuration::from_hours(48)).expect("a time");
     late["requested_at"] = json!(long_ago);
-    records.push(record(&line, &late).await);
+    records.push(line.sealed(&late, "old", OLD_SIGNS));
     let mut flat = order("rewound-flat", "USDJPY");
     flat["side"] = json!("FLAT");
     flat["qty"] = json!("0");
-    records.push(record(&line, &flat).await);
+    records.push(line.sealed(&flat, "old", OLD_SIGNS));
     line.send(&records).await;
     line.rest(10).await;
     assert_eq!(line.broker.orders().len(), 8, "{}", line.state().await);
