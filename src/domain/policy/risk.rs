@@ -206,10 +206,17 @@ fn hours(section: &mut Section, before: Hours, zones: Zones, found: &mut Violati
     });
     let path = section.path("trading_hours");
     match (section.take("trading_hours"), utc) {
-        (None | Some(Node { value: Value::Null, .. }), utc) => {
-            let utc_given = utc.map(Hours::Utc);
-            utc_given.over(before, Hours::ALWAYS)
-        }
+        (None, utc) => match (utc, before) {
+            (Given::Value(windows), _) => Hours::Utc(windows),
+            (Given::Null, Hours::Utc(_)) => Hours::ALWAYS,
+            (Given::Null | Given::Absent, before) => before,
+        },
+        // Null is off, and only what it names.
+        (Some(Node { value: Value::Null, .. }), utc) => match (utc, before) {
+            (Given::Value(windows), _) => Hours::Utc(windows),
+            (Given::Absent, before @ Hours::Utc(_)) => before,
+            (Given::Absent, Hours::Calendar(_)) | (Given::Null, _) => Hours::ALWAYS,
+        },
         (Some(node), Given::Absent | Given::Null) => {
             calendar(node, &path, zones, found).map_or(before, Hours::Calendar)
         }

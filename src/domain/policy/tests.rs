@@ -298,6 +298,30 @@ fn a_digest_is_of_what_a_policy_means_and_not_of_how_it_is_written() {
     assert!(parts.iter().all(|d| d.len() == 64 && d.bytes().all(|b| b.is_ascii_hexdigit())));
 }
 
+#[test]
+fn f43_a_null_in_an_override_turns_off_the_hours_that_it_names_and_no_others() {
+    let windows = "trading_hours_utc: ['00:00-01:00']";
+    let calendar =
+        "trading_hours: {zone: UTC, sessions: [{days: [mon], from: '00:00', to: '01:00'}]}";
+    for (default, replaced, is_always_open) in [
+        (windows, "trading_hours_utc: ~", true),
+        (windows, "trading_hours_utc: []", true),
+        (windows, "trading_hours: ~", false),
+        (calendar, "trading_hours: ~", true),
+        (calendar, "trading_hours_utc: ~", false),
+        (calendar, "trading_hours_utc: []", true),
+        (windows, "trading_hours_utc: ~, trading_hours: ~", true),
+        (calendar, "trading_hours_utc: ~, trading_hours: ~", true),
+        (windows, "max_order_qty: 1", false),
+    ] {
+        let text = format!("default: {{{default}}}\noverrides: {{USDJPY: {{{replaced}}}}}\n");
+        let policy = risk(&text).unwrap_or_else(|bad| panic!("{text}: {bad:?}"));
+        let hours = &policy.for_symbol(&symbol("USDJPY")).hours;
+        assert_eq!(open(hours, "2026-11-23T12:00:00Z"), is_always_open, "{text}");
+        assert!(open(hours, "2026-11-23T00:30:00Z"), "{text}");
+    }
+}
+
 fn open(hours: &Hours, at: &str) -> bool {
     hours.are_open(at.parse::<Timestamp>().unwrap())
 }
