@@ -11,6 +11,7 @@ use super::lanes::{HeldLane, LaneKey};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::domain::request::{OrderType, Side, TimeInForce};
 use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId};
+use crate::runtime::faults::is_planted;
 
 /// Why the outbox cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -198,8 +199,8 @@ pub async fn begin_attempts(
     tx.execute(
         "INSERT INTO send_attempts (idempotency_key, attempt_no, worker, lane_epoch)
          SELECT key, attempt, $4, epoch
-           FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u (key, attempt, epoch)",
-        &[&keys, &attempts, &epochs, &worker],
+           FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u (key, attempt, epoch) WHERE $5",
+        &[&keys, &attempts, &epochs, &worker, &!is_planted("no-attempt-row")],
     )
     .await?;
     let read = |r: &Row| Ok((r.try_get(0)?, r.try_get::<_, PgTime>(1)?.0));
