@@ -173,7 +173,8 @@ fn judged(
                 let facts = fold.facts(&request.intake, policies, &quotes, now);
                 let judged = judge(&request.intake, &facts, policies, now);
                 fold.reserve(&request.intake, &judged, policies, now);
-                let (done, row) = decided(request, judged, &facts, now);
+                let (done, mut row) = decided(request, judged, &facts, now);
+                row.nth = i32::try_from(rows.len()).unwrap_or(i32::MAX);
                 known.insert(row.key.clone(), request.digest.to_vec());
                 admitted.decided.push(done);
                 rows.push(row);

@@ -81,10 +81,16 @@ class Evidence:
     known_at: float | None = None  # when nothing of before that was UNKNOWN any more
 
     def copy(self) -> "Evidence":
-        """A deep copy but for the schemas and the texts, which nobody changes in place."""
-        kept = {id(self.schemas): self.schemas}
-        kept.update({id(value): value for value in self.texts.values()})
-        return copy.deepcopy(self, kept)
+        """Another one with lists of its own; what is in them is shared, and must be replaced, not changed."""
+        other = copy.copy(self)
+        for name in ("intents", "ledger", "halts", "samples", "live"):
+            setattr(other, name, list(getattr(self, name)))
+        for name in ("topics", "tables"):
+            setattr(other, name, {key: list(rows) for key, rows in getattr(self, name).items()})
+        if self.rebuilt is not None:
+            other.rebuilt = {key: list(rows) for key, rows in self.rebuilt.items()}
+        other.acked, other.texts = dict(self.acked), dict(self.texts)
+        return other
 
     def save(self, path: str) -> None:
         with gzip.open(path, "wb") as out:

@@ -69,6 +69,10 @@ def policy() -> str:
     )
 
 
+def instruments() -> str:
+    return "account_currency: JPY\n" + "".join(f"{symbol}: {{ quote_currency: JPY }}\n" for symbol in CAPS)
+
+
 class Log:
     """The intents, appended and on disk before anything of them is published."""
 

@@ -281,7 +281,7 @@ class Line:
         policy = self.folder / "risk.yml"
         policy.write_text(generator.policy(), encoding="utf-8")
         instruments = self.folder / "instruments.yml"
-        instruments.write_text("account_currency: JPY\n", encoding="utf-8")
+        instruments.write_text(generator.instruments(), encoding="utf-8")
         config = {
             "kafka": {
                 "brokers": self.services.brokers, "topic_prefix": self.prefix, "group_prefix": self.group_prefix,

@@ -23,8 +23,12 @@ class Schemas:
     def __init__(self, url: str):
         self.url = url
         self.parsed = {}
+        self.decoded = {}  # what was decoded once; shared, so never to be changed
         # No proxy: the address is a loopback one whatever the environment says.
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def __getstate__(self):
+        return {"url": self.url, "parsed": self.parsed, "decoded": {}, "opener": None}
 
     def _get(self, path: str):
         with self.opener.open(self.url + path, timeout=10) as answer:
@@ -55,6 +59,9 @@ def encode(schemas: Schemas, schema_id: int, record: dict) -> bytes:
 
 def decode(schemas: Schemas, value: bytes) -> dict:
     """The record in a frame; ValueError if it is none, whatever is wrong with it."""
+    known = schemas.decoded.get(value)
+    if known is not None:
+        return known
     if not value or value[:1] != MAGIC or len(value) < 5:
         raise ValueError("no frame")
     body = io.BytesIO(value[5:])
@@ -64,6 +71,7 @@ def decode(schemas: Schemas, value: bytes) -> dict:
         raise ValueError(f"no Avro: {error}") from error
     if body.read(1):
         raise ValueError("bytes behind the record")
+    schemas.decoded[value] = record
     return record
 
 
