@@ -7,6 +7,7 @@ look at. Nothing here starts, asks or changes anything. `planted.py` proves that
 import hashlib
 import json
 from collections import Counter, defaultdict
+from datetime import timedelta
 from decimal import Decimal
 
 import wire
@@ -19,6 +20,7 @@ OUTPUTS = {"decisions": "obs_decisions", "exec-events": "obs_exec_events", "aler
 LIVE = {"SENT", "ACCEPTED", "PARTIALLY_FILLED", "UNKNOWN", "PARKED", "NEW"}
 # A13: so long after the last fault nothing may be unknown any more, seconds.
 HEALED_S = 60.0
+COMMITTED_S = timedelta(seconds=3)
 # C-FSM, as the contract has it; the first step of an order is from None.
 _ENDS = {"REJECTED", "CANCELLED", "EXPIRED"}
 _ANSWERS = {"ACCEPTED", "PARTIALLY_FILLED", "FILLED"} | _ENDS
@@ -105,9 +107,8 @@ def _at_the_broker(case: Case, row: dict) -> list[str]:
     if state not in FINAL:
         return [f"stays {state}"]
     have, filled = _accepted(case, key), sum(Decimal(f["qty"]) for f in case.fills.get(key, {}).values())
-    attempts = [a for a in case.evidence.tables["send_attempts"] if a["idempotency_key"] == key]
     if state == "NOT_SENT":
-        return [f"{row['action']} was sent"] if case.orders.get(key) or attempts else []
+        return [f"{row['action']} was sent"] if case.orders.get(key) or case.attempts[key] else []
     if state == "PARKED":
         return []  # A13 says whether it may be
     if state == "FILLED":
@@ -221,9 +222,6 @@ def _differs(order: dict, row: dict) -> list[str]:
 def a5(case: Case) -> list[str]:
     """No order at the broker without a row and an attempt that are older than it."""
     found = []
-    attempts = defaultdict(list)
-    for attempt in case.evidence.tables["send_attempts"]:
-        attempts[attempt["idempotency_key"]].append(attempt["started_at"])
     for key, lines in case.orders.items():
         row = case.rows.get(key)
         if row is None:
@@ -233,7 +231,7 @@ def a5(case: Case) -> list[str]:
             received = utc(line["received_at"])
             if row["created_at"] > received:
                 found.append(f"{key}: at the broker at {received}, decided at {row['created_at']}")
-            if not any(begun <= received for begun in attempts[key]):
+            if not any(attempt["started_at"] <= received for attempt in case.attempts[key]):
                 found.append(f"{key}: at the broker at {received}, and no attempt had begun")
     return found
 
@@ -448,31 +446,37 @@ def a10(case: Case) -> list[str]:
 
 
 def a11(case: Case) -> list[str]:
-    """Orders of a lane come to the broker in the order in which they were asked for; only what reduces overtakes what
-    is unknown (C-OUT-4, C-OUT-5)."""
+    """Orders of a lane come to the broker in the order in which they were asked for; only what reduces overtakes, while
+    an earlier order of the lane is unknown (C-OUT-4, C-OUT-5)."""
     found = []
-    lost = defaultdict(bool)
-    for key, steps in case.events.items():
-        lost[key] = any(step["status"] in ("UNKNOWN", "PARKED") for step in steps.values())
-    first = {key: min(line["n"] for line in lines) for key, lines in case.orders.items()}
+    unknown = defaultdict(list)  # lane → when one of its orders was unknown
     lanes = defaultdict(list)
-    for key, n in first.items():
-        row = case.rows.get(key)
-        if row is not None:
-            lanes[(row["account"], row["symbol"], row["source_topic_id"], row["source_partition"])].append((n, row))
-    for (account, symbol, _, _), sent in lanes.items():
-        sent = [row for _, row in sorted(sent, key=lambda s: s[0])]
-        gone = min((row["source_offset"] for row in sent if lost[row["idempotency_key"]]), default=None)
-        for at, row in enumerate(sent):
-            for other in sent[:at]:
+    for key, row in case.rows.items():
+        steps = [case.events[key][n] for n in sorted(case.events.get(key, {}))]
+        for step, after in zip(steps, [*steps[1:], None]):
+            if step["status"] in ("UNKNOWN", "PARKED"):
+                # A step says when it was found out; it is committed a moment later.
+                until = after["at"] + COMMITTED_S if after else None
+                unknown[(row["account"], row["symbol"])].append((step["at"], until, row["decided_at"]))
+        if key in case.orders:
+            line = min(case.orders[key], key=lambda line: line["n"])
+            place = (row["account"], row["symbol"], row["source_topic_id"], row["source_partition"])
+            lanes[place].append((line["n"], utc(line["received_at"]), row))
+    for place, sent in lanes.items():
+        sent.sort(key=lambda one: one[0])
+        for at, (_, _, row) in enumerate(sent):
+            for _, received, other in sent[:at]:
                 if other["source_offset"] < row["source_offset"]:
                     continue
-                if other["opening_qty"] == 0 and gone is not None and gone < other["source_offset"]:
-                    continue
-                found.append(
-                    f"{account} {symbol}: {other['idempotency_key']} (offset {other['source_offset']}) came before "
-                    f"{row['idempotency_key']} (offset {row['source_offset']})"
+                held = any(
+                    begun <= received and (until is None or received <= until) and decided <= other["decided_at"]
+                    for begun, until, decided in unknown[place[:2]]
                 )
+                if other["opening_qty"] > 0 or not held:
+                    found.append(
+                        f"{place[0]} {place[1]}: {other['idempotency_key']} (offset {other['source_offset']}) came before "
+                        f"{row['idempotency_key']} (offset {row['source_offset']})"
+                    )
     return found
 
 

@@ -30,6 +30,7 @@ def ends(admin: AdminClient, names: list[str]) -> dict:
 def dump(brokers: str, prefix: str, topics: list[str]) -> dict[str, list[Record]]:
     """Every record of the topics, up to their ends as of now."""
     admin = AdminClient({"bootstrap.servers": brokers})
+    silent = 0
     left = {place: end for place, end in ends(admin, [prefix + topic for topic in topics]).items() if end > 0}
     records = {topic: [] for topic in topics}
     consumer = Consumer({
@@ -74,6 +75,7 @@ def rows(connection, table: str) -> list[dict]:
 def texts(line) -> dict[str, bytes]:
     """What could betray a secret: logs, the broker's ledger, every table as text."""
     found = {p.name: p.read_bytes() for p in Path(line.folder).iterdir() if p.suffix in (".log", ".jsonl", ".yml")}
+    found["the broker's ledger"] = line.broker.ledger.read_bytes()
     with psycopg.connect(line.database) as connection:
         names = connection.execute(
             "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"

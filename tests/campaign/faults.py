@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 
+from generator import NEAR
 from line import LEASE_MS, SESSION_MS, Line, Trouble
 
 # The modes of the broker, by the lies that make them.
@@ -49,8 +50,20 @@ POINTS = {
 }
 # Points passed once a record rather than once a batch: a later pass is much later.
 PER_RECORD = {"gate/verified": 60, "dispatch/connected": 8, "dispatch/half-written": 8, "dispatch/all-written": 8, "dispatch/answer-read": 12}
+# The exit code of a role that cannot start because a service is away.
+AWAY = 69
 # An armed process that does not come to its point within this time did not die there, seconds.
 POINT_LIMIT_S = 60
+
+
+def pointed(role: str, chance: random.Random) -> list[tuple[str, int]]:
+    """Every point of a role at its first pass and, shuffled, at a later one."""
+    later = []
+    for point in POINTS[role]:
+        nth = chance.randint(2, PER_RECORD.get(point, 4))
+        later.append((point, 2 if point in ("gate/in-revoke", "gate/dead-letter-unacked") else nth))
+    chance.shuffle(later)
+    return [(point, 1) for point in POINTS[role]] + later
 
 
 class Schedule:
@@ -62,7 +75,8 @@ class Schedule:
         self.zombies: list[dict] = []
         self.missed: list[str] = []
         self.unavailable: list[str] = []
-        self.modes_seen: dict[str, float] = {}
+        self.modes_seen: dict[str, int] = {}
+        self.more_faults: dict[str, int] = {}
         self.ending = threading.Event()
         self.broken: list[str] = []
         self.threads: list[threading.Thread] = []
@@ -124,13 +138,13 @@ class Schedule:
                 return True
         return False
 
-    def pointed(self, role: str, later: bool = True) -> list[tuple[str, int]]:
-        """Every point of a role at its first pass and, shuffled, at a later one."""
-        first = [(point, 1) for point in POINTS[role]]
-        again = [(point, self.random.randint(2, PER_RECORD.get(point, 4))) for point in POINTS[role]] if later else []
-        again = [(p, 2 if p in ("gate/in-revoke", "gate/dead-letter-unacked") else n) for p, n in again]
-        self.random.shuffle(again)
-        return first + again
+    def supervise(self, slot_names: list[str]) -> None:
+        """Starts a role again that has ended because a service was away."""
+        while not self.ending.wait(0.5):
+            for slot in [self.line.slots[name] for name in slot_names]:
+                if not slot.runs() and slot.process is not None and slot.process.returncode == AWAY:
+                    self.count(f"{slot.role} ended with {AWAY}, a service being away, and was started again")
+                    slot.start()
 
     # Kills and zombies -------------------------------------------------------------------------------------------
 
@@ -182,7 +196,7 @@ class Schedule:
             for name in known:
                 if self.pinned is None:
                     self.line.broker.tell(name, {**MODES, **OVER_FILLS}[name])
-                    self.modes_seen[name] = self.modes_seen.get(name, 0) + each_s
+                    self.modes_seen[name] = self.modes_seen.get(name, 0) + 1
                 if self.ending.wait(each_s):
                     return
 
@@ -192,6 +206,10 @@ class Schedule:
                 self.missed.append(f"kill {n + 1} of {times} of the broker was not made: the run was over")
                 continue
             self.line.broker.kill_and_restart()
+            self.count("the paper broker killed, and started again on its ledger")
+
+    def count(self, what: str) -> None:
+        self.more_faults[what] = self.more_faults.get(what, 0) + 1
 
     def end(self) -> None:
         """No more faults."""
@@ -201,3 +219,4 @@ class Schedule:
             if thread.is_alive():
                 self.broken.append(f"{thread.name} does not end")
         self.line.broker.tell("honest", {})
+        self.line.broker.quote(NEAR)

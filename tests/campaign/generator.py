@@ -21,7 +21,9 @@ import wire
 # Lanes on which nothing limits an order: what is asked for is what must be sent.
 OPEN_SYMBOLS = ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY", "NZDJPY", "CHFJPY", "CADJPY", "SGDJPY", "EURUSD", "GBPUSD"]
 ACCOUNTS = ["main", "alpha", "beta-2"]
-# Symbols with a rule of their own; policy() says which.
+# Symbols with a rule of their own; policy() says which. QUOTED has a price at the broker, away from that of the orders.
+QUOTED = "QUOTED"
+FAR, NEAR = {QUOTED: ("1.60", "1.61")}, {QUOTED: ("1.44", "1.45")}
 CAPPED, TRACED, RATED, HALTED, SCALED = "CAPPED", "TRACED", "RATED", "HALTED", "SCALED"
 CAPS = {
     CAPPED: {"position": Decimal(300)},
@@ -40,6 +42,8 @@ MIX = {
     "traced": 40,
     "rated": 12,
     "halted": 40,
+    "resting": 20,
+    "not_crossed": 15,
     "scaled": 20,
     "flat": 15,
     "proposals": 40,
@@ -93,7 +97,7 @@ class Generator:
         self.random = random.Random(seed)
         self.tag = f"{seed}-{secrets.token_hex(3)}"
         self.prefix, self.schemas, self.partitions = prefix, schemas, partitions
-        self.signing_secret, self.recipe_secret = signing_secret, recipe_secret
+        self.kid, self.signing_secret, self.recipe_secret = KID, signing_secret, recipe_secret
         self.log = Log(log)
         versions = schemas.versions(f"{prefix}order-requests")
         self.order_v1_0, self.order = versions[0], versions[-1]
@@ -169,7 +173,7 @@ class Generator:
 
     def _signed(self, topic: str, key: bytes, value: bytes | None, secret: str | None = None) -> dict:
         v1 = wire.sign(secret or self.signing_secret, topic, key, value)
-        return {"topic": topic, "key": key, "value": value, "headers": [(wire.SIGNATURE, f"kid={KID},v1={v1}".encode())]}
+        return {"topic": topic, "key": key, "value": value, "headers": [(wire.SIGNATURE, f"kid={self.kid},v1={v1}".encode())]}
 
     def _record(self, order: dict) -> dict:
         value = wire.encode(self.schemas, self.order, order)
@@ -215,6 +219,14 @@ class Generator:
 
     def _halted(self):
         return self._good(self._order(HALTED), plain=True)
+
+    def _resting(self):
+        """Works at the broker until the price comes."""
+        return self._good(self._order(QUOTED, side="BUY"), plain=True)
+
+    def _not_crossed(self):
+        """Cancelled by the broker at once."""
+        return self._good(self._order(QUOTED, side="BUY", time_in_force="IOC"), plain=True)
 
     def _scaled(self):
         ratio = self.random.choice([0.0, 0.12, 0.3, 0.5, None])

@@ -23,9 +23,12 @@ from confluent_kafka.admin import AdminClient
 
 import generator
 import wire
+from proxy import Proxy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOCTUS = Path(os.environ.get("NOCTUS_EXECUTABLE", ROOT / "target" / "debug" / "noctus"))
+# Another build's paper broker can be looked at too.
+BROKER = Path(os.environ.get("NOCTUS_BROKER_EXECUTABLE", NOCTUS))
 START = "start the services with: tests/stack/up"
 PARTITIONS = 4
 SESSION_MS = 2_000
@@ -46,6 +49,10 @@ CREATE TRIGGER campaign_move AFTER INSERT OR UPDATE ON input_positions FOR EACH 
 
 class Trouble(Exception):
     """The campaign itself cannot go on; the text says what to do."""
+
+
+class Unavailable(Trouble):
+    """The running executable's broker does not have these lies."""
 
 
 @dataclass
@@ -145,20 +152,23 @@ class Broker:
 
     def __init__(self, line: "Line", lies: dict):
         self.line, self.steady, self.lies = line, dict(lies), {}
-        self.ledger = line.folder / "ledger.jsonl"
+        self.ledger = (line.options.ledger_in or line.folder) / "ledger.jsonl"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = None
         self.kills = 0
         self.mode = "honest"
+        self.quotes: dict = dict(generator.FAR)
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.lock = threading.RLock()
         self.start()
 
     def start(self) -> None:
         log = open(self.line.folder / "broker.log", "ab")
+        # What it says it can do is honest only about the lies that it starts with.
+        flags = [f"--{name.replace('_', '-')}" for name, on in self.steady.items() if on]
         self.process = subprocess.Popen(
-            [NOCTUS, "paper-broker", "--listen", f"127.0.0.1:{self.port}", "--ledger", self.ledger],
+            [BROKER, "paper-broker", "--listen", f"127.0.0.1:{self.port}", "--ledger", self.ledger, *flags],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
         )
         log.close()
@@ -168,10 +178,20 @@ class Broker:
                 self.opener.open(self.url + "/livez", timeout=2).read()
                 break
             except OSError as error:
+                if self.process.poll() == 2 and flags:
+                    raise Unavailable(f"the paper broker does not know {flags}") from error
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise Trouble(f"the paper broker does not come up: {error}") from error
                 time.sleep(0.02)
+        self.quote(self.quotes)
         self.tell(self.mode, self.lies)
+
+    def quote(self, quotes: dict) -> None:
+        """The prices it fills at; symbols without one fill at their own."""
+        self.quotes = quotes
+        body = json.dumps({symbol: {"bid": bid, "ask": ask} for symbol, (bid, ask) in quotes.items()}).encode()
+        request = urllib.request.Request(self.url + "/quotes", body, {"content-type": "application/json"}, method="POST")
+        self.opener.open(request, timeout=5).read()
 
     def tell(self, mode: str, lies: dict) -> bool:
         """How it misbehaves from now; false if this build does not know such a lie."""
@@ -223,7 +243,8 @@ class Options:
     planted: str = ""
     lies: dict = field(default_factory=dict)  # in force from start to end: the broker's class
     config: dict = field(default_factory=dict)
-    through: str | None = None  # another address of the broker: a proxy
+    has_proxy: bool = False  # between dispatch and the broker
+    ledger_in: Path | None = None  # a folder of its own for the broker's ledger
     services: Services | None = None
 
 
@@ -246,15 +267,18 @@ class Line:
         self.recipe_secret, self.signing_secret = self.canaries.values()
         self.database = self._make_database()
         self.broker = Broker(self, options.lies)
+        self.proxy = Proxy(self.broker.port, options.seed) if options.has_proxy else None
+        self.producer = None  # the generator, once there is one
         self.config_file = folder / "noctus.yml"
         self.group_prefix = self.prefix
         self._configure()
-        keys = json.dumps([{"kid": generator.KID, "secret": self.signing_secret}])
+        self.keys_file = folder / "keys.json"
+        self.write_keys([{"kid": generator.KID, "secret": self.signing_secret}])
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.environment = {
             **kept,
             "NOCTRIA_IDEMPOTENCY_SECRET": self.recipe_secret,
-            "NOCTUS_SIGNING_KEYS": keys,
+            "NOCTUS_SIGNING_KEYS_FILE": str(self.keys_file),
             "NOCTUS_PLANTED": options.planted,
         }
         spec = folder / "topics.yml"
@@ -289,7 +313,7 @@ class Line:
             },
             "registry": {"url": self.services.registry},
             "database": {"url": self.database, "pool_max": 8},
-            "broker": {"url": self.options.through or self.broker.url, "settle_ms": 300, "timeout_ms": 1_500},
+            "broker": {"url": f"http://127.0.0.1:{self.proxy.port}" if self.proxy else self.broker.url, "settle_ms": 300, "timeout_ms": 1_500},
             "dispatch": {"lease_ms": LEASE_MS, "poll_ms": 50},
             # Small batches: more moments to be killed in.
             "gate": {"batch_max": 40},
@@ -300,6 +324,12 @@ class Line:
             config[section].update(keys)
         self.config = config
         self.config_file.write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+    def write_keys(self, ring: list[dict]) -> None:
+        """The signing keys in force; in one step, so that nobody reads half of them."""
+        beside = self.keys_file.with_suffix(".new")
+        beside.write_text(json.dumps(ring), encoding="utf-8")
+        beside.replace(self.keys_file)
 
     def noctus(self, *arguments: str, expect: tuple = (0,), **more) -> str:
         command = [NOCTUS, "--config", self.config_file, *arguments]
@@ -319,12 +349,12 @@ class Line:
         with self.lock:
             self.deaths.append(death)
 
-    def died_by_itself(self) -> list[str]:
+    def died_by_itself(self, allowed: tuple = (0, -signal.SIGKILL)) -> list[str]:
         """Processes that ended though nobody killed them."""
         return [
             f"{slot.name} ended by itself with {slot.process.returncode}; see {self.folder / (slot.name + '.log')}"
             for slot in self.slots.values()
-            if slot.process is not None and slot.process.poll() is not None and slot.process.returncode not in (0, -signal.SIGKILL)
+            if slot.process is not None and slot.process.poll() is not None and slot.process.returncode not in allowed
         ]
 
     def ask(self, sql: str, *values):
@@ -332,11 +362,12 @@ class Line:
             return connection.execute(sql, values).fetchall()
 
     def generator(self, seed: int) -> generator.Generator:
-        return generator.Generator(
+        self.producer = generator.Generator(
             seed=seed, brokers=self.services.brokers, prefix=self.prefix, schemas=self.schemas,
             signing_secret=self.signing_secret, recipe_secret=self.recipe_secret,
             log=str(self.folder / "intents.jsonl"), partitions=PARTITIONS,
         )
+        return self.producer
 
     def close(self) -> None:
         for slot in self.slots.values():
@@ -344,6 +375,8 @@ class Line:
                 slot.process.kill()
                 slot.process.wait()
         self.broker.stop()
+        if self.proxy:
+            self.proxy.end()
         ours = [name for name in self.admin.list_topics(timeout=20).topics if name.startswith(self.prefix)]
         for name, done in (self.admin.delete_topics(ours) if ours else {}).items():
             try:

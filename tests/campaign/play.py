@@ -1,6 +1,7 @@
 """One line under load and faults, from its start to its audit."""
 
 import json
+import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import auditor
 import recovery
 from collect import OBS, collect, ends, rows
 from evidence import Evidence
-from faults import Schedule
+from faults import AWAY, Schedule
 from generator import HALTED, Load
 from line import Line, Options, Trouble
 from live import Live
@@ -41,7 +42,8 @@ class Plan:
     workers: dict = field(default_factory=lambda: {"gate": 2, "dispatch": 2, "sink": 2})
     rebuild: bool = True
     at_least_s: float = 0.0
-    more: object = None  # what else is begun: a function of line and schedule
+    more: object = None  # what else is begun: a function of line and schedule that returns threads to wait for
+    supervised: bool = False  # services are away at times: a role that ends with 69 is started again, as in life
 
 
 @dataclass
@@ -103,6 +105,8 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
         waited.append(schedule.begin("kills of the broker", schedule.broker_kills, 20.0, plan.broker_kills))
     if plan.halts:
         waited.append(schedule.begin("halt", _halt, line, halts))
+    if plan.supervised:
+        schedule.begin("supervisor", schedule.supervise, others)
     if plan.more is not None:
         waited += plan.more(line, schedule)
     while any(thread.is_alive() for thread in waited) or time.monotonic() - began < plan.at_least_s:
@@ -113,8 +117,9 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
     load.ending.set()
     load.join(90)
     healed = time.time()
+    allowed = ((0, -signal.SIGKILL, AWAY),) if plan.supervised else ()
     say(f"{load.generator.n} records in {time.monotonic() - began:.0f} s; no more faults")
-    failures = [*schedule.missed, *schedule.broken, *line.died_by_itself()]
+    failures = [*schedule.missed, *schedule.broken, *line.died_by_itself(*allowed)]
     failures += [text for text in (load.broken, live.broken, *load.generator.failed[:5]) if text]
     for slot in line.slots.values():
         if not slot.runs() and slot.name != "gate-guest":
@@ -122,7 +127,7 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
     stuck, known_at = _rest(line, healed)
     live.ending.set()
     live.join(20)
-    failures += line.died_by_itself()
+    failures += line.died_by_itself(*allowed)
     say(f"at rest after {time.monotonic() - began:.0f} s; collecting")
     evidence = collect(line, load, live)
     evidence.halts, evidence.healed_at, evidence.known_at = halts, healed, known_at

@@ -54,6 +54,9 @@ class Case:
                 for fill in line["fills"]:
                     self.fills[key][fill["fill_id"]] = fill
 
+        self.attempts = defaultdict(list)
+        for attempt in e.tables.get("send_attempts", []):
+            self.attempts[attempt["idempotency_key"]].append(attempt)
         self.facts = {e["idempotency_key"]: json.loads(e["facts"]) for e in self.decoded("decisions")}
 
     def released(self, row: dict) -> tuple | None:
