@@ -106,7 +106,9 @@ pub async fn advance(tx: &Transaction<'_>, reader: &str, moves: &[Move]) -> Resu
                FROM held WHERE p.reader = $1 AND p.topic_id = held.topic_id AND p.partition = held.partition",
         )
         .await?;
-    let moved = tx.execute(&statement, &[&reader, &ids, &partitions, &epochs, &from, &to, &is_fenced]).await?;
+    let moved = tx
+        .execute(&statement, &[&reader, &ids, &partitions, &epochs, &from, &to, &is_fenced])
+        .await?;
     Ok(moved == moves.len() as u64)
 }
 
