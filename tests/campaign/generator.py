@@ -108,6 +108,8 @@ class Generator:
         self.failed: list[str] = []
         self.kept: list[dict] = []  # good records, to be sent again or contradicted
         self.traces = 0
+        self.accounts = ACCOUNTS
+        self.life: timedelta | None = None  # of every order; none is the contract's
 
     def chunk(self, size: int, mix: dict | None = None) -> None:
         """Makes so many records, logs them, then publishes them."""
@@ -156,7 +158,7 @@ class Generator:
         order = {
             "schema_version": "1.1",
             "trace_id": f"t-{self.tag}-{self.n}",
-            "account": self.random.choice(ACCOUNTS),
+            "account": self.random.choice(self.accounts),
             "symbol": symbol,
             "side": self.random.choice(["BUY", "BUY", "SELL"]),
             "qty": Decimal(self.random.randint(1, 5_000_000)).scaleb(-3),
@@ -168,6 +170,8 @@ class Generator:
             "idempotency_key": f"{secrets.token_hex(6)}-{self.n:07d}",
             "meta": {},
         }
+        if self.life is not None:
+            order["valid_until"] = now + self.life
         order.update(fields)
         return order
 

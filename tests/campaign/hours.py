@@ -60,6 +60,7 @@ def _cells(seed: int):
         plan = Plan(
             per_second=40, most=6_000, points={"dispatch-1": [(p, chance.randint(1, 3)) for p in points]}, zombies=1,
             zombie_pause=4.0, modes=[mode], mode_s=3_600, rebuild=False, mix=SIMPLE,
+            lanes=0 if not lies else 40, life_s=20.0 if lies else 0.0,
         )
         yield f"cells: {name}, {mode}", Options(seed=chance.randrange(2**31), lies=lies), plan
 

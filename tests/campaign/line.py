@@ -375,6 +375,7 @@ class Line:
                 slot.process.kill()
                 slot.process.wait()
         self.broker.stop()
+        self.producer = None  # or its client complains about topics that are gone
         if self.proxy:
             self.proxy.end()
         ours = [name for name in self.admin.list_topics(timeout=20).topics if name.startswith(self.prefix)]

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -43,6 +44,8 @@ class Plan:
     rebuild: bool = True
     at_least_s: float = 0.0
     more: object = None  # what else is begun: a function of line and schedule that returns threads to wait for
+    lanes: int = 0  # accounts; more lanes than usual, so that a PARKED order blocks few others
+    life_s: float = 0.0  # of every order: what waits behind a PARKED one ends by it
     supervised: bool = False  # services are away at times: a role that ends with 69 is started again, as in life
 
 
@@ -85,7 +88,11 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
     halts: list[dict] = []
     schedule = Schedule(line, line.options.seed)
     live = Live(line, halts)
-    load = Load(line.generator(line.options.seed), plan.per_second, plan.most, plan.mix)
+    made = line.generator(line.options.seed)
+    if plan.lanes:
+        made.accounts = [f"account-{n}" for n in range(plan.lanes)]
+    made.life = timedelta(seconds=plan.life_s) if plan.life_s else None
+    load = Load(made, plan.per_second, plan.most, plan.mix)
     for role, count in plan.workers.items():
         for n in range(1, count + 1):
             slot = line.slot(f"{role}-{n}", role)

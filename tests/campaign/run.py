@@ -11,6 +11,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from datetime import datetime, timezone
@@ -83,7 +84,7 @@ def class_plan(seed: int) -> Plan:
     return Plan(
         per_second=25, most=4_000, points={"dispatch-1": [(p, 1) for p in points]}, zombies=1, zombie_pause=5.0,
         modes=["honest", "drops answers", "resets before applying"], mode_s=4.0, rebuild=False,
-        mix={"limit": 800, "market": 200},
+        mix={"limit": 800, "market": 200}, lanes=40, life_s=20.0,
     )
 
 
@@ -111,6 +112,8 @@ def ci(seed: int, only: set | None) -> int:
                 continue
             show(name, outcome)
             outcomes.append(told(name, outcome))
+            if outcome.violations():
+                outcome.evidence.save(folder / f"class-{number + 1}.evidence.gz")
     if wanted("controls"):
         turned = controls.run(folder / "controls", CI_CONTROLS, seed + 100)
     return finish(outcomes, turned, caught, {"unavailable": unavailable, "seed": seed, "started_at": started, "seconds": time.monotonic() - began})
@@ -144,6 +147,9 @@ def main() -> int:
         print(f"{NOCTUS} is not there; cargo build --locked --features faults", file=sys.stderr)
         return 69
     only = set(arguments.only.split(",")) if arguments.only else None
+    # However it is ended, its processes, topics and databases go with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         Services.find()
         if arguments.long:
@@ -151,6 +157,9 @@ def main() -> int:
 
             return hours.run(arguments.seed, arguments.minutes, only, arguments.anew)
         return ci(arguments.seed, only)
+    except KeyboardInterrupt:
+        print("ended by hand", file=sys.stderr)
+        return 130
     except Trouble as trouble:
         print(f"the campaign cannot go on: {trouble}", file=sys.stderr)
         return 69
