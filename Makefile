@@ -7,7 +7,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-unit test-it test-long fmt lint deny stack-up stack-down
+.PHONY: help setup build demo test test-unit test-it test-long campaign campaign-long fmt lint deny stack-up stack-down
 
 # A Rust that rustup has just installed is not on PATH yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -16,6 +16,8 @@ PROFILE ?= dev
 TESTED := --locked --features faults
 CARGO_PROFILE := --locked --profile $(PROFILE)
 STACK_ENV = $${NOCTUS_STACK_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/noctus-stack}/stack.env
+CAMPAIGN = set -a && . "$(STACK_ENV)" && set +a && export MINUTES="$(MINUTES)" SEED="$(SEED)" ONLY="$(ONLY)" && \
+	exec "$$NOCTUS_TEST_PYTHON" tests/campaign/run.py
 REAL_SERVICES = --real --brokers "$$NOCTUS_TEST_BROKERS" --registry "$$NOCTUS_TEST_REGISTRY" --database "$$NOCTUS_TEST_DATABASE"
 
 help: ## List the targets
@@ -40,6 +42,14 @@ test-it: setup stack-up ## The integration tests, on the test stack
 
 test-long: setup ## What takes longer than CI may: the laws 100 000 times, fuzzing; results in docs/results/
 	tests/long
+
+campaign: setup stack-up ## Load, faults and an independent audit (CI); SEED=…, ONLY=main|classes|controls
+	cargo build $(TESTED)
+	@$(CAMPAIGN)
+
+campaign-long: setup stack-up ## The same for hours, by hand: MINUTES=…, SEED=…, ONLY=…; goes on where it was ended
+	cargo build $(TESTED)
+	@$(CAMPAIGN) --long
 
 fmt: ## Format the code
 	cargo fmt

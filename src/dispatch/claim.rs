@@ -19,6 +19,7 @@ use crate::pg::lanes::{self, HeldLane, LaneKey};
 use crate::pg::outbox::{self, OrderRow};
 use crate::pg::risk;
 use crate::runtime::clock::{self, Boot, boot};
+use crate::runtime::faults::{crash_point, in_flight};
 
 /// Orders of one lane claimed together; only a broker that dedupes may see one of them twice after a crash.
 const PER_LANE_DEDUPED: usize = 16;
@@ -104,7 +105,8 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
         claim.sends.entry(row.lane()).or_default().push(Claimed { row, order, alive_until });
     }
     let batch = owed::insert(&tx, &dispatch.ctx.worker, &owed).await?;
-    tx.commit().await?;
+    in_flight("dispatch/claim-in-flight", tx.commit()).await?;
+    crash_point("dispatch/after-claim");
     let sent = dispatch.ctx.metrics.dispatch_events.with_label_values(&["SENT"]);
     sent.inc_by(owed.len() as u64);
     dispatch.emitter.emit(room, batch, owed);

@@ -19,6 +19,7 @@ use crate::domain::position::{Position, losses_in_a_row, share};
 use crate::domain::request::Side;
 use crate::pg::outbox::{NextQuestion, OrderRow, Settled};
 use crate::pg::risk::PositionRow;
+use crate::runtime::faults::is_planted;
 
 /// Questions about an UNKNOWN order that go unanswered before it is PARKED (C-OUT-3).
 const QUESTIONS_MAX: i32 = 6;
@@ -212,6 +213,9 @@ impl Fold<'_> {
             Finding::Lost { code, retry_after_ms } => {
                 if self.order.status == Sent {
                     self.apply(&Event::LoseTrack { code: code.to_string() });
+                    if is_planted("blind-resend") {
+                        return NextQuestion::Never;
+                    }
                     self.out.settled.query_no = 0;
                     return NextQuestion::InMs(manners.question_ms(0, 0.0).max(*retry_after_ms));
                 }

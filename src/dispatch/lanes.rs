@@ -25,6 +25,8 @@ struct Lane {
     pause_ms: u64,
     not_before: Option<Boot>,
     worked_at: Boot,
+    /// When it was last offered for a claim.
+    offered: Option<Boot>,
 }
 
 /// The lanes held, and when they were last looked after.
@@ -146,14 +148,21 @@ impl Lanes {
         self.held.iter().filter(|(_, l)| wanted(l)).map(lane).collect()
     }
 
-    /// Lanes that may be claimed from now, at most `limit`.
-    pub fn idle(&self, limit: usize) -> Vec<HeldLane> {
+    /// Lanes that may be claimed from now, at most `limit`; those first that were offered longest ago, or lanes in
+    /// which there is nothing to claim would keep others waiting for ever.
+    pub fn idle(&mut self, limit: usize) -> Vec<HeldLane> {
         let now = boot();
-        let mut idle = self.list(|lane| {
+        let is_idle = |lane: &Lane| {
             !lane.busy && lane.not_before.is_none_or(|at| now >= at) && lane.lease.holds(now)
-        });
+        };
+        let mut idle: Vec<_> = self.held.iter_mut().filter(|(_, lane)| is_idle(lane)).collect();
+        idle.sort_by_key(|(_, lane)| lane.offered);
         idle.truncate(limit);
-        idle
+        let offer = |(key, lane): (&LaneKey, &mut Lane)| {
+            lane.offered = Some(now);
+            HeldLane { key: key.clone(), epoch: lane.epoch }
+        };
+        idle.into_iter().map(offer).collect()
     }
 
     /// Every lane held.
@@ -207,6 +216,6 @@ async fn reconcile(dispatch: &Dispatch, lanes: &[HeldLane]) -> Result<(), Dispat
 
 impl Lane {
     fn new(epoch: i64, lease: Arc<Lease>, worked_at: Boot) -> Self {
-        Self { epoch, lease, busy: false, pause_ms: 0, not_before: None, worked_at }
+        Self { epoch, lease, busy: false, pause_ms: 0, not_before: None, worked_at, offered: None }
     }
 }

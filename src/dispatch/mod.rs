@@ -38,6 +38,7 @@ use crate::pg::listen::{OUTBOX_CHANNEL, listen};
 use crate::pg::outbox::{self, OrderRow, OutboxError};
 use crate::runtime::clock::{Boot, boot};
 use crate::runtime::context::Context;
+use crate::runtime::faults::is_planted;
 
 /// How long a stop waits for answers that are on their way.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -273,6 +274,9 @@ async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), Dispatch
 
 impl Dispatch {
     fn client_order_id(&self, key: &IdempotencyKey) -> String {
+        if is_planted("no-dedupe") {
+            return format!("{key}-{}", std::process::id());
+        }
         client_order_id(key, &self.capabilities.client_id)
     }
 

@@ -16,6 +16,7 @@ use super::fold::{Finding, Outcome};
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
 use crate::runtime::clock::{self, boot};
+use crate::runtime::faults::crash_point;
 
 /// How long a sender waits for fresh knowledge of halts before it gives the order back.
 const HALT_PATIENCE: Duration = Duration::from_secs(1);
@@ -73,6 +74,7 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
     };
     let placed = dispatch.broker.place(&claimed.order, may_write).await;
     drop(known);
+    crash_point("dispatch/answer-read");
     let took = boot().since(started);
     let metrics = &dispatch.ctx.metrics;
     let (row, rtt_ms) = (&claimed.row, i64::try_from(took.as_millis()).ok());
@@ -171,6 +173,7 @@ fn of(
 pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
     let order = dispatch.place_order(&row);
     let asked = dispatch.broker.ask(&order).await;
+    crash_point("dispatch/reconcile-queried");
     let outcome = match asked {
         Asked::Known(view) => {
             let detail = json!({"order_ref": view.order_ref, "found_by": "query"});

@@ -14,6 +14,7 @@ use crate::owed::{self, Owed};
 use crate::pg::attempts::{self, Ended};
 use crate::pg::outbox::{self, OrderRow, Settled};
 use crate::pg::risk::{self, PositionRow};
+use crate::runtime::faults::{crash_point, in_flight};
 
 /// What was stored, for metrics.
 pub struct Report {
@@ -37,7 +38,12 @@ pub async fn settle(dispatch: &Dispatch, outcomes: &[Outcome]) -> Result<Report,
     let books = Books { manners: &dispatch.manners(), scribe: &dispatch.scribe };
     let (report, events) = settle_in(&tx, &books, outcomes).await?;
     let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
-    tx.commit().await?;
+    if outcomes.iter().any(|o| o.row.state == OrderStatus::Unknown) {
+        crash_point("dispatch/reconcile-decided");
+    }
+    crash_point("dispatch/settled");
+    in_flight("dispatch/commit-in-flight", tx.commit()).await?;
+    crash_point("dispatch/after-commit");
     dispatch.emitter.emit(room, batch, events);
     Ok(report)
 }

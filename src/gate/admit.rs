@@ -23,7 +23,7 @@ use crate::pg::facts::{self, Facts as Locked, Wanted};
 use crate::pg::positions::{self, Move};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
-use crate::runtime::faults::{crash_point, is_planted};
+use crate::runtime::faults::{crash_point, in_flight, is_planted};
 
 /// The reader's name in `input_positions`.
 pub const READER: &str = "gate";
@@ -122,7 +122,7 @@ pub async fn admit(
         return Err(AdmitError::Claimed);
     }
     crash_point("gate/rows-written");
-    tx.commit().await?;
+    in_flight("gate/commit-in-flight", tx.commit()).await?;
     crash_point("gate/after-commit");
     if let Some(late) = late {
         tokio::time::sleep(PLANTED_PAUSE).await;
@@ -173,7 +173,8 @@ fn judged(
                 let facts = fold.facts(&request.intake, policies, &quotes, now);
                 let judged = judge(&request.intake, &facts, policies, now);
                 fold.reserve(&request.intake, &judged, policies, now);
-                let (done, row) = decided(request, judged, &facts, now);
+                let (done, mut row) = decided(request, judged, &facts, now);
+                row.nth = i32::try_from(rows.len()).unwrap_or(i32::MAX);
                 known.insert(row.key.clone(), request.digest.to_vec());
                 admitted.decided.push(done);
                 rows.push(row);

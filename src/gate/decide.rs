@@ -103,6 +103,7 @@ fn row(
     };
     let held = |qty: Decimal| if sends { qty } else { Decimal::ZERO };
     LedgerRow {
+        nth: 0,
         key: decision.idempotency_key.to_string(),
         trace_id: decision.trace_id.to_string(),
         payload: payload(decision),

@@ -16,6 +16,7 @@ use crate::domain::text::{IdempotencyKey, TraceId, record_key};
 use crate::kafka::record::Record;
 use crate::kafka::registry::{Registry, RegistryError};
 use crate::runtime::config::{Config, Signatures};
+use crate::runtime::faults::crash_point;
 use crate::runtime::keyring::{Scopes, SigningKey};
 use crate::runtime::secrets::Secrets;
 use crate::wire::{self, DecodeError, Subject, signature};
@@ -86,6 +87,7 @@ impl Reader {
             Ok(outer) => outer,
             Err((reason, why)) => return refused(record, reason, why, None),
         };
+        crash_point("gate/verified");
         let schema = match rules.registry.known(outer.schema_id) {
             Some(schema) => schema,
             None => match rules.registry.schema(outer.schema_id).await {

@@ -25,6 +25,7 @@ use super::client::client;
 use super::record::{Record, Topic};
 use crate::pg::positions::{self, Move, Place};
 use crate::runtime::context::Context;
+use crate::runtime::faults::crash_point;
 use crate::wire::Subject;
 
 /// Longest question to Kafka about the ends of a partition.
@@ -416,6 +417,9 @@ impl Input {
                 self.untaken.extend(keys);
             }
             Change::Revoked(keys) => {
+                if self.reader == "gate" {
+                    crash_point("gate/in-revoke");
+                }
                 for key in &keys {
                     self.owned.remove(key);
                     self.untaken.retain(|k| k != key);

@@ -7,11 +7,11 @@ use rdkafka::error::KafkaError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::Owed;
+use super::{DEAD_LETTERS, Owed};
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::pg::{Pool, owed};
 use crate::runtime::context::Context;
-use crate::runtime::faults::crash_point;
+use crate::runtime::faults::{crash_point, in_flight};
 
 /// Batches committed and not acknowledged at one time; whoever wants to commit more waits (F19).
 const BATCHES_MAX: u32 = 16;
@@ -90,7 +90,9 @@ impl Inner {
             partition: None,
         };
         let records: Vec<Outgoing> = events.iter().map(out).collect();
-        self.producer.produce(&records).await?;
+        let letters = events.iter().any(|e| e.topic == DEAD_LETTERS);
+        let point = if letters { "gate/dead-letter-unacked" } else { "emission/produced" };
+        in_flight(point, self.producer.produce(&records)).await?;
         crash_point("emission/acked");
         for event in events {
             self.ctx.metrics.owed_emitted.with_label_values(&[event.topic]).inc();
@@ -101,5 +103,7 @@ impl Inner {
 
 async fn settle(pool: &Pool, id: i64) -> Result<(), String> {
     let client = pool.get().await.map_err(|e| e.to_string())?;
-    owed::settle(&client, &[id]).await.map_err(|e| e.to_string())
+    owed::settle(&client, &[id]).await.map_err(|e| e.to_string())?;
+    crash_point("emission/settled");
+    Ok(())
 }

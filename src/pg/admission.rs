@@ -14,6 +14,8 @@ use crate::runtime::faults::is_planted;
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct LedgerRow {
+    /// Its place among the batch's decisions: rows are written sorted by key, and numbered in this order.
+    pub nth: i32,
     pub key: String,
     pub trace_id: String,
     /// The decision, as JSON text.
@@ -83,20 +85,23 @@ pub struct Admission {
     pub memories: Vec<MemoryAfter>,
 }
 
-const ROWS: &str = "INSERT INTO outbox_orders (idempotency_key, trace_id, payload, digest, account, symbol, action,
-        requested_qty, decided_qty, order_type, limit_price, stop_price, reference_price, stop_loss, take_profit,
-        time_in_force, strategy, requested_at, valid_until, decided_at, dispatch_by, state, opening_qty,
-        opening_notional, risk_price, working_qty, source_topic_id, source_partition, source_offset, unit_value, arm)
-    SELECT k, t, p::jsonb, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp,
-           wq, ti, pa, os, uv, arm
-      FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::numeric[],
+const ROWS: &str = "WITH decided AS MATERIALIZED (
+        SELECT u.*, nextval('outbox_orders_id_seq') AS id FROM (SELECT * FROM
+            unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::numeric[],
                   $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[], $14::numeric[],
                   $15::numeric[], $16::text[], $17::text[], $18::timestamptz[], $19::timestamptz[],
                   $20::timestamptz[], $21::timestamptz[], $22::text[], $23::numeric[], $24::numeric[],
                   $25::numeric[], $26::numeric[], $27::text[], $28::int[], $29::bigint[],
-                  $30::numeric[], $31::text[])
-        AS u (k, t, p, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp, wq,
-              ti, pa, os, uv, arm)
+                  $30::numeric[], $31::text[], $32::int[])
+            AS u (k, t, p, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp, wq,
+                  ti, pa, os, uv, arm, nth) ORDER BY nth) u)
+    INSERT INTO outbox_orders (id, idempotency_key, trace_id, payload, digest, account, symbol, action,
+        requested_qty, decided_qty, order_type, limit_price, stop_price, reference_price, stop_loss, take_profit,
+        time_in_force, strategy, requested_at, valid_until, decided_at, dispatch_by, state, opening_qty,
+        opening_notional, risk_price, working_qty, source_topic_id, source_partition, source_offset, unit_value, arm)
+    SELECT id, k, t, p::jsonb, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp,
+           wq, ti, pa, os, uv, arm
+      FROM decided ORDER BY k COLLATE \"C\"
     ON CONFLICT (idempotency_key) DO NOTHING RETURNING 1";
 const LANES: &str = "UPDATE risk_positions p
         SET working_buy = u.buy, working_sell = u.sell, recent_orders = u.recent::jsonb
@@ -205,6 +210,7 @@ async fn write_rows(
             &column!(|r| r.offset),
             &column!(|r| r.unit_value),
             &column!(|r| r.arm.as_deref()),
+            &column!(|r| r.nth),
         ],
     )
     .await

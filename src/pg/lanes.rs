@@ -24,9 +24,10 @@ fn columns(lanes: &[HeldLane]) -> (Vec<&str>, Vec<&str>, Vec<i64>) {
     (accounts, symbols, lanes.iter().map(|l| l.epoch).collect())
 }
 
-/// The lanes that have open orders. Hops through the partial index, so a long backlog costs nothing.
+/// The lanes that have orders for a sender to move; what is PARKED is a person's. Hops through the partial index,
+/// so a long backlog costs nothing.
 pub async fn with_work(client: &Client) -> Result<Vec<LaneKey>, Error> {
-    const OPEN: &str = "state IN ('NEW','SENT','ACCEPTED','PARTIALLY_FILLED','UNKNOWN','PARKED')";
+    const OPEN: &str = "state IN ('NEW','SENT','ACCEPTED','PARTIALLY_FILLED','UNKNOWN')";
     let sql = format!(
         "WITH RECURSIVE lane AS (
            (SELECT account, symbol FROM outbox_orders WHERE {OPEN}

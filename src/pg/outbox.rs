@@ -11,6 +11,7 @@ use super::lanes::{HeldLane, LaneKey};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::domain::request::{OrderType, Side, TimeInForce};
 use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId};
+use crate::runtime::faults::is_planted;
 
 /// Why the outbox cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +144,7 @@ fn lane_columns<'a>(lanes: impl Iterator<Item = &'a LaneKey>) -> (Vec<&'a str>, 
 
 /// What may be claimed in these lanes, oldest decision first, at most `per_lane` each and `limit` in all:
 /// new orders, and orders of unknown outcome that are to be sent again. Where an order is UNKNOWN or
-/// PARKED, new opening orders wait, but those whose life is over are told (C-OUT-4).
+/// PARKED, later opening orders wait, those to be sent again too, but those whose life is over are told (C-OUT-4).
 pub async fn claimable(
     tx: &Transaction<'_>,
     lanes: &[HeldLane],
@@ -163,6 +164,10 @@ pub async fn claimable(
                  WHERE n.account = l.account AND n.symbol = l.symbol
                    AND n.state IN ('NEW','UNKNOWN')
                    AND (n.state = 'UNKNOWN' AND n.next_query_at IS NULL
+                        AND (n.opening_qty = 0 OR least(n.dispatch_by, n.valid_until) < clock_timestamp()
+                          OR NOT EXISTS (SELECT FROM outbox_orders e
+                               WHERE e.account = l.account AND e.symbol = l.symbol AND e.id < n.id
+                                 AND (e.state = 'PARKED' OR e.state = 'UNKNOWN' AND e.next_query_at IS NOT NULL)))
                      OR n.state = 'NEW' AND (NOT h.held OR n.opening_qty = 0 OR n.dispatch_by IS NULL
                         OR least(n.dispatch_by, n.valid_until) < clock_timestamp()))
                  ORDER BY n.id LIMIT $3) o
@@ -198,8 +203,8 @@ pub async fn begin_attempts(
     tx.execute(
         "INSERT INTO send_attempts (idempotency_key, attempt_no, worker, lane_epoch)
          SELECT key, attempt, $4, epoch
-           FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u (key, attempt, epoch)",
-        &[&keys, &attempts, &epochs, &worker],
+           FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u (key, attempt, epoch) WHERE $5",
+        &[&keys, &attempts, &epochs, &worker, &!is_planted("no-attempt-row")],
     )
     .await?;
     let read = |r: &Row| Ok((r.try_get(0)?, r.try_get::<_, PgTime>(1)?.0));

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::Error;
 
+use crate::runtime::faults::is_planted;
+
 /// A partition of an input topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -85,6 +87,7 @@ pub async fn take(
 /// Moves partitions within a transaction. False: one of them is another worker's by now, or was moved
 /// already; the transaction must not be committed.
 pub async fn advance(tx: &Transaction<'_>, reader: &str, moves: &[Move]) -> Result<bool, Error> {
+    let is_fenced = !is_planted("no-fence");
     let ids: Vec<&str> = moves.iter().map(|m| &*m.place.topic_id).collect();
     let partitions: Vec<i32> = moves.iter().map(|m| m.place.partition).collect();
     let epochs: Vec<i64> = moves.iter().map(|m| m.epoch).collect();
@@ -97,13 +100,15 @@ pub async fn advance(tx: &Transaction<'_>, reader: &str, moves: &[Move]) -> Resu
                  JOIN unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])
                    AS u (topic_id, partition, epoch, expected, next)
                    ON p.topic_id = u.topic_id AND p.partition = u.partition
-                WHERE p.reader = $1 AND p.epoch = u.epoch AND p.next_offset = u.expected
+                WHERE p.reader = $1 AND (p.epoch = u.epoch AND p.next_offset = u.expected OR NOT $7)
                 ORDER BY 1, 2 FOR UPDATE OF p)
              UPDATE input_positions p SET next_offset = held.next, moved_at = clock_timestamp()
                FROM held WHERE p.reader = $1 AND p.topic_id = held.topic_id AND p.partition = held.partition",
         )
         .await?;
-    let moved = tx.execute(&statement, &[&reader, &ids, &partitions, &epochs, &from, &to]).await?;
+    let moved = tx
+        .execute(&statement, &[&reader, &ids, &partitions, &epochs, &from, &to, &is_fenced])
+        .await?;
     Ok(moved == moves.len() as u64)
 }
 

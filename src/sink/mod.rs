@@ -19,6 +19,7 @@ use crate::kafka::record::Record;
 use crate::owed::{Emitter, Room};
 use crate::pg::obs::Months;
 use crate::runtime::context::Context;
+use crate::runtime::faults::crash_point;
 
 /// Pause before something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
@@ -162,6 +163,7 @@ impl Sink {
 
     /// Decodes and projects. A record that cannot be read yet holds its partition, and no other.
     async fn read(&mut self, records: Vec<Record>) -> Result<(), SinkError> {
+        crash_point("sink/polled");
         let mut held = Vec::new();
         for mut record in records {
             let place = (record.topic.clone(), record.partition);

@@ -10,6 +10,7 @@ use crate::owed::{self, Owed};
 use crate::pg::obs::{self, Counted, Months};
 use crate::pg::positions::{self, Move};
 use crate::runtime::context::Context;
+use crate::runtime::faults::{crash_point, in_flight};
 
 /// The reader's name in `input_positions`.
 pub const READER: &str = "sink";
@@ -64,7 +65,9 @@ pub(super) async fn write(
     let written = obs::write(&tx, &rows).await?;
     let row = owed::insert(&tx, &ctx.worker, &letters).await?;
     let measured = obs::measure(&tx, &written).await?;
-    tx.commit().await?;
+    crash_point("sink/upserted");
+    in_flight("sink/commit-in-flight", tx.commit()).await?;
+    crash_point("sink/committed");
     Ok(Written { tables: written.tables, measured, owed: (row, letters) })
 }
 

@@ -3,6 +3,7 @@ mod dispatch;
 mod docker;
 mod documents;
 mod embedded;
+mod faults;
 mod judge;
 mod line;
 mod obs;

@@ -90,6 +90,8 @@ impl Rest {
             Ok(request) => request,
             Err(_) => return Placed::NotSent { code: "request_not_built" },
         };
+        #[cfg(feature = "faults")]
+        let request = watched::watched(request);
         if let Err(code) = may_write() {
             return Placed::NotSent { code };
         }
@@ -227,3 +229,5 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "faults")]
+mod watched;
