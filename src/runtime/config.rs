@@ -277,7 +277,7 @@ impl Config {
             let tree: serde_json::Value = serde_saphyr::from_str(&text)
                 .map_err(|e| BadConfig(vec![format!("{}: {e}", path.display())]))?;
             if !tree.is_null() {
-                figment = figment.merge(Serialized::globals(tree));
+                figment = figment.merge(Serialized::defaults(tree));
             }
         }
         let sections = [
