@@ -7,6 +7,7 @@ mod once;
 mod producer;
 mod refused;
 mod scenarios;
+mod vectors;
 mod verbs;
 
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub struct Line {
     pub pool: pg::Pool,
     pub config: Config,
     producer: Producer,
+    registry: Registry,
     order_schema: u32,
     folder: PathBuf,
     roles: u32,
@@ -77,6 +79,7 @@ impl Line {
             pool: pg::connect(&small).await.expect("a pool"),
             producer: Producer::new(&config).expect("a producer"),
             order_schema: order_schema.expect("it was registered"),
+            registry,
             config,
             folder,
             roles: 0,
@@ -127,9 +130,20 @@ impl Line {
         let mut draft: OrderDraft = serde_json::from_value(order.clone()).expect("an order");
         draft.schema_version = Some("1.1".into());
         let body = wire::order_request::encode(&draft).expect("it fits the schema");
-        let key = format!("{}|{}", draft.account, draft.symbol).into_bytes();
+        let key = format!("{}|{}", draft.account, draft.symbol);
         let value = wire::frame(self.order_schema, &body);
-        let logical = Subject::OrderRequest.topic();
+        Outgoing { partition, ..self.sealed(Subject::OrderRequest, key.into_bytes(), value) }
+    }
+
+    /// A well signed record of any subject.
+    pub async fn signed(&self, subject: Subject, key: &str, body: &[u8]) -> Outgoing {
+        let id = self.registry.newest_id(&self.config, subject).await.expect("it was registered");
+        self.sealed(subject, key.as_bytes().to_vec(), wire::frame(id, body))
+    }
+
+    /// A record signed well, whatever is in it; it goes where its key belongs.
+    pub fn sealed(&self, subject: Subject, key: Vec<u8>, value: Vec<u8>) -> Outgoing {
+        let logical = subject.topic();
         let v1 = signature::sign(DEV_SECRET.as_bytes(), logical, Some(&key), &value);
         let header = signature::header("dev", &v1).into_bytes();
         Outgoing {
@@ -138,7 +152,7 @@ impl Line {
             value: Some(value),
             headers: vec![(signature::HEADER.into(), Some(header))],
             timestamp_ms: None,
-            partition,
+            partition: None,
         }
     }
 

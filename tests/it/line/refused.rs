@@ -5,25 +5,15 @@ use noctus::demo::embedded::registry::Registry as Embedded;
 use noctus::domain::text::IdempotencyKey;
 use noctus::gate::refusal::header;
 use noctus::kafka::producer::Outgoing;
-use noctus::wire::signature;
+use noctus::wire::Subject;
 use serde_json::{Value, json};
 
 use super::{Line, open_policy, order};
 
-const SECRET: &[u8] = b"dev-secret";
-
 /// A record signed well, whatever is in it.
 fn sealed(line: &Line, key: &[u8], value: &[u8]) -> Outgoing {
-    let logical = "order-requests";
-    let v1 = signature::sign(SECRET, logical, Some(key), value);
-    Outgoing {
-        topic: line.config.topic(logical),
-        key: Some(key.to_vec()),
-        value: Some(value.to_vec()),
-        headers: vec![(signature::HEADER.into(), Some(signature::header("dev", &v1).into_bytes()))],
-        timestamp_ms: None,
-        partition: Some(0),
-    }
+    let sealed = line.sealed(Subject::OrderRequest, key.to_vec(), value.to_vec());
+    Outgoing { partition: Some(0), ..sealed }
 }
 
 fn headers(letter: &Value) -> Vec<(String, Option<String>)> {
