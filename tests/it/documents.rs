@@ -229,7 +229,7 @@ fn producers_know_every_reason_and_header_of_a_dead_letter() {
         assert!(rows.contains_key(reason), "{reason}");
         reasons += 1;
     }
-    assert_eq!(reasons, 9, "and invalid_<field>");
+    assert_eq!(reasons, 11, "and invalid_<field>");
     assert!(rows.contains_key("invalid_<field>"));
 }
 

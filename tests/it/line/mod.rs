@@ -3,10 +3,14 @@
 
 mod caps;
 mod crash;
+mod fenced;
 mod once;
+mod outage;
 mod producer;
+mod quotes;
 mod refused;
 mod scenarios;
+mod unstorable;
 mod vectors;
 mod verbs;
 
@@ -325,6 +329,16 @@ impl Role {
     }
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+    /// A metric without labels, as it is scraped.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let log = self.log();
+        let (_, rest) = log.split_once("metrics address=").expect("it says where it listens");
+        let address = rest.split_whitespace().next().expect("an address");
+        let text = reqwest::get(format!("http://{address}/metrics")).await.expect("it listens");
+        let text = text.text().await.expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
     }
 }
 
