@@ -116,6 +116,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         judging::RISK,
         judging::DECISIONS,
         orders::ALERTS,
+        ingest::GATE,
         ingest::RELOADS,
         orders::CODES,
     ];

@@ -3,8 +3,10 @@
 //! Invariant: either all of a batch is committed, its offsets included, or nothing.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
@@ -20,7 +22,7 @@ use crate::domain::text::IdempotencyKey;
 use crate::owed::{self, Owed};
 use crate::pg::admission::{self, Admission};
 use crate::pg::facts::{self, Facts as Locked, Wanted};
-use crate::pg::positions::{self, Move};
+use crate::pg::positions::{self, Move, Place};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::runtime::faults::{crash_point, in_flight, is_planted};
@@ -41,13 +43,34 @@ pub enum AdmitError {
     Postgres(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Encode(#[from] crate::wire::EncodeError),
-    #[error("a partition of the batch is another worker's by now")]
-    Fenced,
+    #[error("partitions of the batch are another worker's by now: {}", places(.0))]
+    Fenced(Vec<Place>),
     #[error("a key was claimed by another worker in between")]
     Claimed,
 }
 
+fn places(places: &[Place]) -> String {
+    let told: Vec<String> = places.iter().map(|p| format!("{}/{}", p.topic, p.partition)).collect();
+    told.join(" ")
+}
+
+/// Whether Postgres says by this code that what it was given cannot be kept: a value of a wrong form or size (class
+/// 22), or one that breaks a rule of its table (23). A key that is there already (23505) is another worker's claim.
+fn is_of_data(code: &SqlState) -> bool {
+    let class = code.code().get(..2);
+    matches!(class, Some("22" | "23")) && *code != SqlState::UNIQUE_VIOLATION
+}
+
 impl AdmitError {
+    /// Whether something in the batch is at fault, and not a service: the batch would fail for ever (I9).
+    pub fn is_of_a_record(&self) -> bool {
+        match self {
+            AdmitError::Postgres(error) => error.code().is_some_and(is_of_data),
+            AdmitError::Encode(_) => true,
+            AdmitError::Pool(_) | AdmitError::Fenced(_) | AdmitError::Claimed => false,
+        }
+    }
+
     /// Whether the whole batch is repeated at once: another transaction was in the way, and is over.
     pub fn repeats(&self) -> bool {
         match self {
@@ -78,36 +101,55 @@ pub struct Admitted {
     pub decided: Vec<Decided>,
     pub replays: usize,
     pub conflicts: Vec<Refusal>,
+    /// Requests that were judged and cannot be kept.
+    pub parked: Vec<Refusal>,
     /// The row of its owed events, and the events.
     pub owed: (Option<i64>, Vec<Owed>),
 }
 
-/// Judges and commits a batch.
-pub async fn admit(
-    ctx: &Context,
-    scribe: &Scribe,
-    quotes: &Quotes,
-    policies: &Policies,
-    batch: &Batch,
-) -> Result<Admitted, AdmitError> {
+/// What it takes to admit a batch.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct Means {
+    pub ctx: Context,
+    pub scribe: Scribe,
+    pub quotes: Quotes,
+    pub policies: Arc<Policies>,
+}
+
+/// Judges and commits a batch; again as long as another transaction was in the way.
+pub async fn admit(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
+    let mut result = attempt(means, batch).await;
+    while result.as_ref().is_err_and(AdmitError::repeats) {
+        means.ctx.metrics.gate_repeats.inc();
+        result = attempt(means, batch).await;
+    }
+    result
+}
+
+async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
+    let Means { ctx, scribe, quotes, policies } = means;
     let mut client = ctx.pool.get().await?;
     let tx =
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
     let wanted = wanted(batch);
-    let (moved, locked) =
+    let (fenced, locked) =
         futures::try_join!(positions::advance(&tx, READER, &batch.moves), async {
             match batch.requests.is_empty() {
                 true => Ok(Locked::default()),
                 false => facts::lock(&tx, &wanted).await,
             }
         })?;
-    if !moved {
-        return Err(AdmitError::Fenced);
+    if !fenced.is_empty() {
+        return Err(AdmitError::Fenced(fenced));
     }
     let (mut admitted, mut admission) = judged(batch, locked, policies, quotes, clock::now());
     crash_point("gate/judged");
     if is_planted("lock-missing-rows") {
         tokio::time::sleep(PLANTED_PAUSE).await;
+    }
+    if is_planted("unstorable") {
+        spoil(&mut admitted, &mut admission);
     }
     let events = scribe.events(&admitted, &batch.refused)?;
     let late = is_planted("reserve-outside").then(|| admission.clone());
@@ -188,6 +230,22 @@ fn judged(
     (admitted, fold.admission(rows))
 }
 
+/// Makes decisions of some traces such that Postgres, or the wire, cannot keep them (a planted mistake).
+fn spoil(admitted: &mut Admitted, admission: &mut Admission) {
+    for row in &mut admission.rows {
+        match row.trace_id.as_str() {
+            "unstorable-22" => row.payload = "{".into(),
+            "unstorable-23" => row.state = "PLANTED",
+            _ => {}
+        }
+    }
+    for decided in &mut admitted.decided {
+        if decided.decision.trace_id.as_str() == "unstorable-event" {
+            decided.decision.decided_qty = Decimal::new(1, 10);
+        }
+    }
+}
+
 fn conflict(request: &Request, key: &IdempotencyKey) -> Refusal {
     Refusal {
         record: request.record.clone(),
@@ -195,5 +253,26 @@ fn conflict(request: &Request, key: &IdempotencyKey) -> Refusal {
         why: format!("key {key} was decided before with another order; that one stands"),
         trace_id: Some(request.intake.trace_id().clone()),
         idempotency_key: Some(key.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_record_says_is_held_against_it() {
+        let of_data = |code: &str| is_of_data(&SqlState::from_code(code));
+        // Too large, bad text, division; not null, foreign key, check.
+        for code in ["22003", "22P02", "22P05", "22021", "22012", "23502", "23503", "23514"] {
+            assert!(of_data(code), "{code}");
+        }
+        // A key that is there; conflicts; connection, resources, disk, read-only, shutdown, time-outs, schema.
+        for code in [
+            "23505", "40001", "40P01", "08006", "53200", "53100", "53300", "25006", "57P01",
+            "57014", "55P03", "58030", "XX000", "42P01", "42703", "25P03", "",
+        ] {
+            assert!(!of_data(code), "{code}");
+        }
     }
 }

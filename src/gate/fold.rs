@@ -1,13 +1,13 @@
 //! Owns the facts of a batch while it is judged: each decision sees what the ones before it reserved. Pure.
 //! Never reads a table. Invariant (I7): what comes out are the facts that were locked plus what was reserved.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 
+use super::book::Book;
 use crate::domain::decision::Arm;
-use crate::domain::event::Quote;
 use crate::domain::judge::{Facts, Halt, Judgement, LagMemory, MissingMemory, QualityMemory};
 use crate::domain::policy::Policies;
 use crate::domain::request::{Intake, Side};
@@ -61,12 +61,12 @@ impl Fold {
         &self,
         intake: &Intake,
         policies: &Policies,
-        quotes: &HashMap<Symbol, Quote>,
+        quotes: &Book,
         now: Timestamp,
     ) -> Facts {
         let lane = self.locked.lanes.get(&lane_of(intake));
         let account = self.locked.accounts.get(intake.account().as_str());
-        let quote = |symbol: &Symbol| quotes.get(symbol).copied();
+        let quote = |symbol: &Symbol| quotes.newest(symbol, now);
         let (halt, strategy_halts) = halts(&self.locked.halts, intake);
         let recent = |l: &LaneFacts| {
             l.recent_orders.iter().filter(|t| now.duration_since(**t) <= RATE_WINDOW).count()

@@ -159,7 +159,10 @@ fn outer<'a>(
         return Err((Reason::TooLarge, why));
     }
     let key = signer(record, value, config, secrets).map_err(|why| (Reason::BadSignature, why))?;
-    let (schema_id, _) = wire::split(value).map_err(|e| (Reason::BadWire, e.to_string()))?;
+    let (schema_id, _) = wire::open(&record.headers, value).map_err(|error| {
+        let unfit = Unfit::from(error);
+        (unfit.reason, unfit.why)
+    })?;
     Ok(Outer { key, schema_id })
 }
 
@@ -204,6 +207,7 @@ impl From<DecodeError> for Unfit {
     fn from(error: DecodeError) -> Self {
         let reason = match &error {
             DecodeError::Wire(_) => Reason::BadWire,
+            DecodeError::SchemaInHeader => Reason::SchemaInHeader,
             DecodeError::Avro(_) => Reason::BadAvro,
             DecodeError::Schema { .. } => Reason::SchemaMismatch,
             DecodeError::Field { reason, .. } => Reason::Invalid((*reason).into()),

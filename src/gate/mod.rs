@@ -3,10 +3,15 @@
 //! Invariants I2 (one transaction is one batch), I3 (the fence), I9 (trouble pauses; it never decides).
 
 mod admit;
+mod book;
 mod decide;
+mod fences;
 mod fold;
+mod herald;
 mod intake;
+mod isolate;
 pub mod letter;
+mod outage;
 mod quotes;
 pub mod refusal;
 mod reload;
@@ -15,19 +20,25 @@ mod scribe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::admit::{AdmitError, Admitted, Batch, admit};
+use self::admit::{AdmitError, Admitted, Batch, Means, admit};
+use self::fences::{FENCED_PER_MINUTE, Fences};
+use self::herald::{Herald, News};
 use self::intake::{Read, Reader, Request, Rules};
+use self::isolate::one_by_one;
 use self::quotes::Quotes;
 use self::refusal::Refusal;
 use self::scribe::Scribe;
+use crate::domain::event::Severity;
 use crate::kafka::input::{Input, InputError};
 use crate::kafka::record::Record;
 use crate::kafka::registry::RegistryError;
 use crate::owed::{Emitter, Room};
-use crate::pg::positions::Move;
+use crate::pg::positions::{Move, Place};
+use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::runtime::faults::crash_point;
 use crate::wire::Subject;
@@ -38,8 +49,6 @@ const RETRY: Duration = Duration::from_millis(250);
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a stop waits for a batch and its events.
 const DRAIN: Duration = Duration::from_secs(8);
-/// Fenced batches within a minute beyond which a person should look.
-const FENCED_PER_MINUTE: usize = 3;
 
 /// Why the gate does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +101,8 @@ struct Gate {
     input: Input,
     reader: Reader,
     waiting: Waiting,
-    fenced: Vec<Instant>,
+    herald: Herald,
+    fences: Fences,
 }
 
 /// Decides requests until `stop`, then drains.
@@ -179,7 +189,9 @@ impl Gate {
         let input = input.await?;
         // What goes on in the background begins last: a start that fails is tried again.
         let emitter = Emitter::start(ctx, stop.clone())?;
-        tokio::spawn(reload::watch(ctx.clone(), scribe.clone(), emitter.clone(), stop.clone()));
+        let herald = Herald::new(ctx, &scribe, &emitter, stop);
+        tokio::spawn(reload::watch(ctx.clone(), herald.clone(), stop.clone()));
+        tokio::spawn(outage::watch(ctx.clone(), herald.clone(), stop.clone()));
         Ok(Self {
             ctx: ctx.clone(),
             scribe,
@@ -188,7 +200,8 @@ impl Gate {
             emitter,
             reader: Reader::new(),
             waiting: Waiting::default(),
-            fenced: Vec::new(),
+            herald,
+            fences: Fences::default(),
         })
     }
 
@@ -240,13 +253,20 @@ impl Gate {
     }
 
     fn fly(&self, batch: Batch, room: Room, began: Instant) -> Flight {
-        let (ctx, scribe, quotes) = (self.ctx.clone(), self.scribe.clone(), self.quotes.clone());
-        let policies = self.ctx.policies.load_full();
+        let means = Means {
+            ctx: self.ctx.clone(),
+            scribe: self.scribe.clone(),
+            quotes: self.quotes.clone(),
+            policies: self.ctx.policies.load_full(),
+        };
+        let emitter = self.emitter.clone();
         let landing = tokio::spawn(async move {
-            let mut result = admit(&ctx, &scribe, &quotes, &policies, &batch).await;
-            while result.as_ref().is_err_and(AdmitError::repeats) {
-                ctx.metrics.gate_repeats.inc();
-                result = admit(&ctx, &scribe, &quotes, &policies, &batch).await;
+            let mut result = admit(&means, &batch).await;
+            if let Err(error) = &result
+                && error.is_of_a_record()
+            {
+                tracing::error!(%error, "a batch cannot be kept; its records are tried one by one");
+                result = one_by_one(&means, &emitter, &batch).await;
             }
             (batch, room, result)
         });
@@ -265,9 +285,9 @@ impl Gate {
                 self.emitter.emit(Some(room), row, events);
                 Ok(())
             }
-            Err(AdmitError::Fenced) => {
-                self.go_back(&batch.moves).await?;
-                Ok(())
+            Err(AdmitError::Fenced(places)) => {
+                self.note_fenced(&places);
+                self.go_back(&batch.moves).await
             }
             Err(error) => {
                 // Perhaps it was committed all the same (F35): Postgres knows from where to go on.
@@ -279,20 +299,31 @@ impl Gate {
 
     /// Drops everything that was read of these partitions and reads them again from where Postgres is.
     async fn go_back(&mut self, moves: &[Move]) -> Result<(), GateError> {
-        self.ctx.metrics.gate_fenced.inc();
-        let now = Instant::now();
-        self.fenced.retain(|at| now.duration_since(*at) < Duration::from_secs(60));
-        self.fenced.push(now);
-        if self.fenced.len() > FENCED_PER_MINUTE {
-            tracing::error!(
-                times = self.fenced.len(),
-                "batches are dropped again and again: do two workers fight for a partition?"
-            );
-        }
         self.input.again(moves).await?;
         let input = &self.input;
         self.waiting.retain(|record| input.owns(record));
         Ok(())
+    }
+
+    /// Counts a batch that another worker's epoch fenced off; too many of one partition are an alert (I3).
+    fn note_fenced(&mut self, places: &[Place]) {
+        self.ctx.metrics.gate_fenced.inc();
+        for place in places {
+            let Some(window_start) = self.fences.note(place, clock::now()) else { continue };
+            let (worker, topic, partition) = (&*self.ctx.worker, &*place.topic, place.partition);
+            tracing::error!(topic, partition, "batches are dropped again and again");
+            self.herald.tell(News {
+                policy_name: "gate.fenced".into(),
+                severity: Severity::High,
+                subject: &format!("{} {partition} {worker}", place.topic_id),
+                window_start,
+                reason: format!(
+                    "more than {FENCED_PER_MINUTE} batches of {topic}/{partition} were dropped within a minute: \
+                     another worker moves it too"
+                ),
+                details: json!({"topic": topic, "partition": partition, "worker": worker}),
+            });
+        }
     }
 
     fn count(&self, batch: &Batch, admitted: &Admitted, began: Instant) {
@@ -307,7 +338,8 @@ impl Gate {
                 m.alerts.with_label_values(&labels).inc();
             }
         }
-        for refusal in batch.refused.iter().chain(&admitted.conflicts) {
+        let refused = batch.refused.iter().chain(&admitted.conflicts).chain(&admitted.parked);
+        for refusal in refused {
             let reason = refusal.reason.to_string();
             m.gate_refused.with_label_values(&[&reason]).inc();
             m.dead_letters.with_label_values(&[&reason]).inc();

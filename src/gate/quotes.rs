@@ -1,51 +1,56 @@
-//! Owns the newest quote of every symbol, read from the whole `quotes` topic by every gate worker (I9).
+//! Owns the quotes that a gate judges by, read from the whole `quotes` topic by every gate worker (I9).
 //! Never believes an unsigned quote where signatures are required. Invariant: nothing is judged before the topic
-//! was read to the end it had at the start, nor while Kafka does not answer.
+//! was read to the end it had at the start, nor while Kafka, or a registry that a quote needs, does not answer.
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::book::{Book, Came};
 use super::intake::signer;
 use crate::domain::event::Quote;
 use crate::domain::text::Symbol;
 use crate::kafka::admin::topic;
 use crate::kafka::latest::{Heard, Latest};
 use crate::kafka::record::Record;
+use crate::kafka::registry::RegistryError;
+use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::wire::{self, Subject};
 
 /// Pause before the topic is opened again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Whether anything may be judged, or why not.
+type State = Result<(), String>;
+
 /// Quotes by symbol; cheap to clone.
 #[derive(Clone)]
 pub struct Quotes {
-    newest: Arc<RwLock<HashMap<Symbol, Quote>>>,
-    state: watch::Receiver<Result<(), String>>,
+    book: Arc<RwLock<Book>>,
+    state: watch::Receiver<State>,
 }
 
 impl Quotes {
     /// Starts to read; ends with `stop`.
     pub fn watch(ctx: &Context, stop: CancellationToken) -> Self {
-        let newest = Arc::new(RwLock::new(HashMap::new()));
-        let (tell, state) = watch::channel(Err("quotes have not been read yet".to_string()));
-        let reading = Reading { ctx: ctx.clone(), newest: newest.clone(), tell };
+        let book = Arc::default();
+        let (tell, state) = watch::channel(not_read());
+        let reading = Reading { ctx: ctx.clone(), book: Arc::clone(&book), tell };
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = reading.run() => {}
             }
         });
-        Self { newest, state }
+        Self { book, state }
     }
 
     /// The quotes at this moment.
-    pub fn read(&self) -> RwLockReadGuard<'_, HashMap<Symbol, Quote>> {
-        self.newest.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub fn read(&self) -> RwLockReadGuard<'_, Book> {
+        self.book.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Returns when it has become possible, or impossible, to judge.
@@ -61,26 +66,35 @@ impl Quotes {
     }
 }
 
+fn not_read() -> State {
+    Err("quotes have not been read yet".into())
+}
+
 struct Reading {
     ctx: Context,
-    newest: Arc<RwLock<HashMap<Symbol, Quote>>>,
-    tell: watch::Sender<Result<(), String>>,
+    book: Arc<RwLock<Book>>,
+    tell: watch::Sender<State>,
+}
+
+/// Why a quote is not taken.
+enum Unread {
+    /// It is not believed.
+    Refused(String),
+    /// The registry does not answer.
+    Away(String),
+}
+
+impl<E: Into<String>> From<E> for Unread {
+    fn from(why: E) -> Self {
+        Self::Refused(why.into())
+    }
 }
 
 impl Reading {
     async fn run(&self) {
         loop {
             let error = match self.open().await {
-                Ok(mut latest) => loop {
-                    match latest.next().await {
-                        Heard::Record(record) => self.take(&record).await,
-                        Heard::UpToDate | Heard::Well => drop(self.tell.send_replace(Ok(()))),
-                        Heard::Unwell(why) => {
-                            tracing::warn!(why, "quotes: Kafka does not answer; nothing is judged");
-                            drop(self.tell.send_replace(Err(format!("quotes: {why}"))));
-                        }
-                    }
-                },
+                Ok(latest) => self.follow(latest).await,
                 Err(error) => error,
             };
             tracing::warn!(error, "quotes cannot be read");
@@ -95,25 +109,63 @@ impl Reading {
         Latest::open(&self.ctx.config, topic).await.map_err(|e| e.to_string())
     }
 
-    async fn take(&self, record: &Record) {
-        let (topic, partition, offset) = (&*record.topic, record.partition, record.offset);
-        match self.quote(record).await {
-            Ok((symbol, quote)) => {
-                let mut newest = self.newest.write().unwrap_or_else(|p| p.into_inner());
-                let known = newest.entry(symbol).or_insert(quote);
-                // A late quote does not replace a newer one, whatever the order in the topic.
-                if quote.at >= known.at {
-                    *known = quote;
+    /// Reads on and on.
+    async fn follow(&self, mut latest: Latest) -> ! {
+        let (mut read, mut well) = (not_read(), Ok(()));
+        loop {
+            match latest.next().await {
+                Heard::Record(record) => {
+                    if !self.take(&record).await {
+                        continue;
+                    }
+                }
+                Heard::UpToDate => read = Ok(()),
+                Heard::Well => well = Ok(()),
+                Heard::Unwell(why) => {
+                    tracing::warn!(why, "quotes: Kafka does not answer; nothing is judged");
+                    well = Err(format!("quotes: {why}"));
                 }
             }
-            Err(why) => {
-                self.ctx.metrics.quotes_refused.inc();
-                tracing::warn!(why, topic, partition, offset, "a quote is not believed");
+            drop(self.tell.send_replace(well.clone().and(read.clone())));
+        }
+    }
+
+    /// Takes a quote; true if nothing could be judged meanwhile, because the registry was away: a quote that was
+    /// passed over then would be missed until the next one comes.
+    async fn take(&self, record: &Record) -> bool {
+        let (topic, partition, offset) = (&*record.topic, record.partition, record.offset);
+        let mut waited = false;
+        loop {
+            match self.quote(record).await {
+                Ok((symbol, quote)) => self.keep(symbol, quote, record),
+                Err(Unread::Refused(why)) => {
+                    self.ctx.metrics.quotes_refused.inc();
+                    tracing::warn!(why, topic, partition, offset, "a quote is not believed");
+                }
+                Err(Unread::Away(why)) => {
+                    tracing::warn!(why, topic, partition, offset, "a quote waits for its schema");
+                    drop(self.tell.send_replace(Err(format!("quotes: {why}"))));
+                    waited = true;
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            }
+            return waited;
+        }
+    }
+
+    fn keep(&self, symbol: Symbol, quote: Quote, record: &Record) {
+        let mut book = self.book.write().unwrap_or_else(|p| p.into_inner());
+        if let Came::Ahead { first } = book.take(symbol.clone(), quote, clock::now()) {
+            self.ctx.metrics.quotes_ahead.inc();
+            if first {
+                let (at, offset) = (quote.at, record.offset);
+                tracing::warn!(%at, %symbol, offset, "a quote is ahead of us and waits for its time");
             }
         }
     }
 
-    async fn quote(&self, record: &Record) -> Result<(Symbol, Quote), String> {
+    async fn quote(&self, record: &Record) -> Result<(Symbol, Quote), Unread> {
         let value = record.value.as_deref().ok_or("it has no value")?;
         {
             let secrets = self.ctx.secrets.load();
@@ -122,12 +174,15 @@ impl Reading {
                 return Err("its key may not sign quotes".into());
             }
         }
-        let (id, body) = wire::split(value).map_err(|e| e.to_string())?;
-        let schema = self.ctx.registry.schema(id).await.map_err(|e| e.to_string())?;
+        let (id, body) = wire::open(&record.headers, value).map_err(|e| e.to_string())?;
+        let schema = self.ctx.registry.schema(id).await.map_err(|error| match error {
+            RegistryError::Unavailable { .. } => Unread::Away(error.to_string()),
+            error => Unread::Refused(error.to_string()),
+        })?;
         let (symbol, quote) = wire::quote::decode(body, &schema).map_err(|e| e.to_string())?;
         match record.key.as_deref() == Some(symbol.as_bytes()) {
             true => Ok((symbol, quote)),
-            false => Err(format!("the record's key is not {symbol}")),
+            false => Err(format!("the record's key is not {symbol}").into()),
         }
     }
 }

@@ -38,6 +38,7 @@ pub mod header {
 #[allow(missing_docs)]
 pub enum Reason {
     BadWire,
+    SchemaInHeader,
     TooLarge,
     BadSignature,
     NotAuthorised,
@@ -48,12 +49,15 @@ pub enum Reason {
     Invalid(String),
     KeyMismatch,
     IdempotencyConflict,
+    /// Neither the ledger nor the wire can hold what becomes of it.
+    Unstorable,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Reason::BadWire => "bad_wire",
+            Reason::SchemaInHeader => "schema_in_header",
             Reason::TooLarge => "too_large",
             Reason::BadSignature => "bad_signature",
             Reason::NotAuthorised => "not_authorised",
@@ -63,6 +67,7 @@ impl fmt::Display for Reason {
             Reason::Invalid(code) => code,
             Reason::KeyMismatch => "key_mismatch",
             Reason::IdempotencyConflict => "idempotency_conflict",
+            Reason::Unstorable => "unstorable",
         })
     }
 }
@@ -81,6 +86,7 @@ impl Reason {
             Reason::BadSignature | Reason::NotAuthorised | Reason::IdempotencyConflict => {
                 Severity::High
             }
+            Reason::Unstorable => Severity::Critical,
             _ => Severity::Medium,
         }
     }
@@ -96,7 +102,7 @@ pub struct Refusal {
     pub why: String,
     /// If it could be read and is valid.
     pub trace_id: Option<TraceId>,
-    /// Of a conflict: the key that stands for another order.
+    /// Of a conflict: the key that stands for another order. Of what cannot be stored: its own.
     pub idempotency_key: Option<IdempotencyKey>,
 }
 

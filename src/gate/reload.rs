@@ -4,13 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::scribe::Scribe;
-use crate::domain::event::{Alert, EventId, Severity, Subject as About};
-use crate::owed::{self, Emitter};
+use super::herald::{Herald, News, minute_of};
+use crate::domain::event::Severity;
 use crate::runtime::context::Context;
 use crate::runtime::secrets::Secrets;
 use crate::runtime::watched::Watched;
@@ -22,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TOLD_MAX_BYTES: usize = 2_000;
 
 /// Watches until `stop`.
-pub async fn watch(ctx: Context, scribe: Scribe, emitter: Emitter, stop: CancellationToken) {
+pub async fn watch(ctx: Context, herald: Herald, stop: CancellationToken) {
     let (mut of_policies, mut of_secrets) = (ctx.policy_files.clone(), ctx.secret_files.clone());
     loop {
         tokio::select! {
@@ -40,7 +38,7 @@ pub async fn watch(ctx: Context, scribe: Scribe, emitter: Emitter, stop: Cancell
                 );
                 ctx.policies.store(Arc::new(new));
             });
-            settle(&ctx, &scribe, &emitter, ("policies", &of_policies), taken).await;
+            settle(&ctx, &herald, ("policies", &of_policies), taken);
         }
         if of_secrets.has_changed() {
             let loaded = Secrets::from_env(ctx.config.dev);
@@ -49,63 +47,36 @@ pub async fn watch(ctx: Context, scribe: Scribe, emitter: Emitter, stop: Cancell
                 tracing::info!(signing = new.signing.keys().len(), "keys are in force");
                 ctx.secrets.store(Arc::new(new));
             });
-            settle(&ctx, &scribe, &emitter, ("keys", &of_secrets), taken).await;
+            settle(&ctx, &herald, ("keys", &of_secrets), taken);
         }
     }
 }
 
-async fn settle(
+fn settle(
     ctx: &Context,
-    scribe: &Scribe,
-    emitter: &Emitter,
+    herald: &Herald,
     (what, watched): (&str, &Watched),
     taken: Result<(), String>,
 ) {
     let Err(why) = taken else { return ctx.metrics.gate_reloads.inc() };
     ctx.metrics.gate_reloads_refused.inc();
     tracing::error!(why, "changed {what} are refused; the last good ones stay in force");
-    let alert = alert(what, watched, &why, clock::now());
-    if let Err(error) = tell(ctx, scribe, emitter, &alert).await {
-        tracing::error!(error = format!("{error:#}"), "the alert could not be committed");
-    }
+    let digest = hex::encode(watched.settled());
+    // The same file refused by several workers within a minute is one alert.
+    herald.tell(News {
+        policy_name: format!("{what}.reload_refused"),
+        severity: Severity::Critical,
+        subject: &digest,
+        window_start: minute_of(clock::now()),
+        reason: cut(&why).to_string(),
+        details: json!({"files": watched.files(), "contents_sha256": digest}),
+    });
 }
 
-/// The same file refused by several workers within a minute is one alert.
-fn alert(what: &str, watched: &Watched, why: &str, now: Timestamp) -> Alert {
-    let minute_us = 60_000_000;
-    let start = now.as_microsecond().div_euclid(minute_us) * minute_us;
-    let window_start = Timestamp::from_microsecond(start).unwrap_or(now);
-    let digest = hex::encode(watched.settled());
-    let about = About::Process { subject: &digest, window_start };
+fn cut(why: &str) -> &str {
     let mut end = why.len().min(TOLD_MAX_BYTES);
     while !why.is_char_boundary(end) {
         end -= 1;
     }
-    let policy_name = format!("{what}.reload_refused");
-    Alert {
-        event_id: EventId::new(about, &format!("alert:{policy_name}"), 0),
-        trace_id: None,
-        idempotency_key: None,
-        policy_name,
-        severity: Severity::Critical,
-        reason: why[..end].to_string(),
-        details: json!({"files": watched.files(), "contents_sha256": digest}),
-        at: window_start,
-    }
-}
-
-async fn tell(
-    ctx: &Context,
-    scribe: &Scribe,
-    emitter: &Emitter,
-    alert: &Alert,
-) -> Result<(), super::AdmitError> {
-    let events = vec![scribe.alert(alert)?];
-    let room = emitter.room().await;
-    let mut client = ctx.pool.get().await?;
-    let tx = client.transaction().await?;
-    let row = owed::insert(&tx, &ctx.worker, &events).await?;
-    tx.commit().await?;
-    emitter.emit(Some(room), row, events);
-    Ok(())
+    &why[..end]
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use apache_avro::Schema;
+use jiff::Timestamp;
 use schema_registry_converter::async_impl::avro::get_avro_schema;
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, get_all_versions, get_schema_by_id, get_schema_by_subject_and_version,
@@ -19,6 +20,7 @@ use schema_registry_converter::schema_registry_common::{
 };
 use serde_json::json;
 
+use crate::runtime::clock;
 use crate::runtime::config::{Config, RegistryConfig};
 use crate::wire::Subject;
 
@@ -67,6 +69,17 @@ pub enum RegistryError {
     },
 }
 
+/// Since when the registry has not answered who looked a schema up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Away {
+    /// When it failed to answer first.
+    pub since: Timestamp,
+    /// The same, for how long it is.
+    pub at: Instant,
+    /// An id that was asked for in vain.
+    pub id: u32,
+}
+
 /// One registered version of a subject.
 #[derive(Debug, Clone)]
 pub struct Version {
@@ -87,6 +100,7 @@ pub struct Registry {
     schemas: RwLock<HashMap<u32, Arc<Schema>>>,
     unknown: RwLock<HashMap<u32, Instant>>,
     ids: RwLock<HashMap<(String, String), u32>>,
+    away: RwLock<Option<Away>>,
 }
 
 impl Registry {
@@ -108,6 +122,7 @@ impl Registry {
             schemas: RwLock::default(),
             unknown: RwLock::default(),
             ids: RwLock::default(),
+            away: RwLock::default(),
         })
     }
 
@@ -126,8 +141,11 @@ impl Registry {
         if is_none || read(&self.unknown).get(&id).is_some_and(|t| t.elapsed() < UNKNOWN_FOR) {
             return Err(RegistryError::UnknownId(id));
         }
-        let registered = get_schema_by_id(id, &self.settings).await.map_err(|error| {
-            if status(&error) != Some(404) {
+        let asked = get_schema_by_id(id, &self.settings).await;
+        let answers = !asked.as_ref().is_err_and(|error| status(error) != Some(404));
+        self.note(id, answers);
+        let registered = asked.map_err(|error| {
+            if !answers {
                 return self.unavailable(&error);
             }
             let mut unknown = write(&self.unknown);
@@ -148,6 +166,21 @@ impl Registry {
         let schema = Arc::new(parsed.parsed.clone());
         write(&self.unknown).remove(&id);
         Ok(write(&self.schemas).entry(id).or_insert(schema).clone())
+    }
+
+    fn note(&self, id: u32, answers: bool) {
+        let mut away = write(&self.away);
+        match answers {
+            true => *away = None,
+            false => {
+                away.get_or_insert_with(|| Away { since: clock::now(), at: Instant::now(), id });
+            }
+        }
+    }
+
+    /// Whether the last look-up of a schema went unanswered, and since when they do.
+    pub fn away(&self) -> Option<Away> {
+        *read(&self.away)
     }
 
     /// The id under which the subject has this schema; looks it up and never registers it.

@@ -84,9 +84,13 @@ pub async fn take(
     Ok(taken)
 }
 
-/// Moves partitions within a transaction. False: one of them is another worker's by now, or was moved
-/// already; the transaction must not be committed.
-pub async fn advance(tx: &Transaction<'_>, reader: &str, moves: &[Move]) -> Result<bool, Error> {
+/// Moves partitions within a transaction. Those that come back are another worker's by now, or were moved
+/// already: unless there are none the transaction must not be committed.
+pub async fn advance(
+    tx: &Transaction<'_>,
+    reader: &str,
+    moves: &[Move],
+) -> Result<Vec<Place>, Error> {
     let is_fenced = !is_planted("no-fence");
     let ids: Vec<&str> = moves.iter().map(|m| &*m.place.topic_id).collect();
     let partitions: Vec<i32> = moves.iter().map(|m| m.place.partition).collect();
@@ -103,13 +107,19 @@ pub async fn advance(tx: &Transaction<'_>, reader: &str, moves: &[Move]) -> Resu
                 WHERE p.reader = $1 AND (p.epoch = u.epoch AND p.next_offset = u.expected OR NOT $7)
                 ORDER BY 1, 2 FOR UPDATE OF p)
              UPDATE input_positions p SET next_offset = held.next, moved_at = clock_timestamp()
-               FROM held WHERE p.reader = $1 AND p.topic_id = held.topic_id AND p.partition = held.partition",
+               FROM held WHERE p.reader = $1 AND p.topic_id = held.topic_id AND p.partition = held.partition
+             RETURNING p.topic_id, p.partition",
         )
         .await?;
-    let moved = tx
-        .execute(&statement, &[&reader, &ids, &partitions, &epochs, &from, &to, &is_fenced])
+    let rows = tx
+        .query(&statement, &[&reader, &ids, &partitions, &epochs, &from, &to, &is_fenced])
         .await?;
-    Ok(moved == moves.len() as u64)
+    let mut fenced: Vec<&Place> = moves.iter().map(|m| &m.place).collect();
+    for row in &rows {
+        let (id, partition): (&str, i32) = (row.try_get(0)?, row.try_get(1)?);
+        fenced.retain(|place| &*place.topic_id != id || place.partition != partition);
+    }
+    Ok(fenced.into_iter().cloned().collect())
 }
 
 /// The owner of a partition between a rewind and the worker that takes it again.

@@ -85,11 +85,18 @@ pub struct RegistryConfig {
     pub timeout_ms: u64,
     /// An unknown schema id is asked for again for this long before its record is a dead letter, milliseconds.
     pub unknown_schema_ms: u64,
+    /// A registry that answers no look-up for this long is an alert, milliseconds.
+    pub absent_alert_ms: u64,
 }
 
 impl Default for RegistryConfig {
     fn default() -> Self {
-        Self { url: "http://localhost:8081".into(), timeout_ms: 3_000, unknown_schema_ms: 60_000 }
+        Self {
+            url: "http://localhost:8081".into(),
+            timeout_ms: 3_000,
+            unknown_schema_ms: 60_000,
+            absent_alert_ms: 30_000,
+        }
     }
 }
 
@@ -277,7 +284,7 @@ impl Config {
             let tree: serde_json::Value = serde_saphyr::from_str(&text)
                 .map_err(|e| BadConfig(vec![format!("{}: {e}", path.display())]))?;
             if !tree.is_null() {
-                figment = figment.merge(Serialized::globals(tree));
+                figment = figment.merge(Serialized::defaults(tree));
             }
         }
         let sections = [
@@ -331,6 +338,10 @@ impl Config {
         check(
             (100..=60_000).contains(&self.registry.timeout_ms),
             "registry.timeout_ms must be 100..60000",
+        );
+        check(
+            (100..=3_600_000).contains(&self.registry.absent_alert_ms),
+            "registry.absent_alert_ms must be 100..3600000",
         );
         check(
             self.database.url.starts_with("postgres"),

@@ -2,8 +2,8 @@
 //! Never takes an unbounded label (no symbol, no trace, no key).
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 const SECONDS: &[f64] =
@@ -32,6 +32,7 @@ macro_rules! metrics {
     (@new IntCounterVec ($name:literal, $labels:expr) $help:expr) => {
         IntCounterVec::new(Opts::new($name, $help.trim()), $labels).expect("valid names")
     };
+    (@new IntGauge ($name:literal) $help:expr) => { IntGauge::new($name, $help.trim()).expect("a valid name") };
     (@new IntGaugeVec ($name:literal, $labels:expr) $help:expr) => {
         IntGaugeVec::new(Opts::new($name, $help.trim()), $labels).expect("valid names")
     };
@@ -57,6 +58,10 @@ metrics! {
     gate_fenced: IntCounter("noctus_gate_fenced_total"),
     /// Quotes that are not believed: badly signed, undecodable, under another key.
     quotes_refused: IntCounter("noctus_quotes_refused_total"),
+    /// Quotes more than 5 s ahead of our clock: set aside until their time comes.
+    quotes_ahead: IntCounter("noctus_quotes_ahead_total"),
+    /// For how long the schema registry has not answered a look-up, seconds; 0 = it answers.
+    registry_away: IntGauge("noctus_registry_away_seconds"),
     /// Policy and key files taken into force while running.
     gate_reloads: IntCounter("noctus_gate_reloads_total"),
     /// Changed policy or key files that were refused; the last good ones stay in force.

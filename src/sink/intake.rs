@@ -59,7 +59,7 @@ impl Reader {
     /// Reads one record; asks the registry only for a schema that is not known.
     pub(super) async fn read(&mut self, record: &Record, registry: &Registry) -> Read {
         let value = record.value.as_deref().unwrap_or_default();
-        let (id, body) = match wire::split(value) {
+        let (id, body) = match wire::open(&record.headers, value) {
             Ok(parts) => parts,
             Err(error) => return Read::Refused(error.into()),
         };

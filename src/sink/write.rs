@@ -59,7 +59,7 @@ pub(super) async fn write(
     let mut client = ctx.pool.get().await?;
     months.make(&client, &rows).await?;
     let tx = client.transaction().await?;
-    if !positions::advance(&tx, READER, &batch.moves).await? {
+    if !positions::advance(&tx, READER, &batch.moves).await?.is_empty() {
         return Err(WriteError::Fenced);
     }
     let written = obs::write(&tx, &rows).await?;

@@ -27,6 +27,8 @@ use apache_avro::writer::datum::GenericDatumWriter;
 pub const ALLOCATION_MAX_BYTES: usize = 1 << 20;
 /// Confluent's wire format: this byte, the schema id as u32 big-endian, then the Avro body.
 const MAGIC: u8 = 0;
+/// The header in which newer serialisers can put the schema's GUID instead.
+pub const HEADER_ID: &str = "__value_schema_id";
 
 /// Sets the limits of the Avro library: once per process, before anything is decoded. Whatever asks
 /// for an embedded schema has called it.
@@ -138,6 +140,9 @@ pub enum DecodeError {
     /// Not Confluent's wire format: too short, or another first byte (F01).
     #[error("not in Confluent's wire format: {0}")]
     Wire(&'static str),
+    /// The schema is named by a header and not in the value, as a GUID that no registry we support looks up.
+    #[error("the header {HEADER_ID} names its schema; only the id before the value is read")]
+    SchemaInHeader,
     /// Not Avro as its own schema says: cut short, bytes left over, a bad index, bad UTF-8 (F02).
     #[error("not a valid Avro body: {0}")]
     Avro(String),
@@ -166,6 +171,7 @@ impl DecodeError {
     pub fn reason(&self) -> &'static str {
         match self {
             DecodeError::Wire(_) => "bad_wire",
+            DecodeError::SchemaInHeader => "schema_in_header",
             DecodeError::Avro(_) => "bad_avro",
             DecodeError::Schema { .. } => "schema_mismatch",
             DecodeError::Field { reason, .. } => reason,
@@ -190,6 +196,18 @@ pub fn frame(schema_id: u32, body: &[u8]) -> Vec<u8> {
     value.extend_from_slice(&schema_id.to_be_bytes());
     value.extend_from_slice(body);
     value
+}
+
+/// Takes the schema id off the value of a record with these headers. One that names its schema in a header is
+/// refused, whatever its value begins with: two places could name two schemas.
+pub fn open<'v>(
+    headers: &[(String, Option<Vec<u8>>)],
+    value: &'v [u8],
+) -> Result<(u32, &'v [u8]), DecodeError> {
+    match headers.iter().any(|(name, _)| name == HEADER_ID) {
+        true => Err(DecodeError::SchemaInHeader),
+        false => split(value),
+    }
 }
 
 /// Takes the schema id off a record's value.

@@ -116,6 +116,33 @@ fn operations_know_every_key_of_the_configuration_and_its_default() {
 }
 
 #[test]
+fn a_variable_is_stronger_than_the_file_and_a_flag_than_both() {
+    let file = std::env::temp_dir().join(format!("noctus-it-config-{}.yml", std::process::id()));
+    let text = "gate: { batch_max: 9 }\npolicies: { risk: }\nkafka: { brokers: \"file:1\" }\n";
+    std::fs::write(&file, text).expect("the temporary folder can be written");
+    let shown = |variables: &[(&str, &str)], flags: &[&str]| {
+        let mut noctus = assert_cmd::Command::cargo_bin("noctus").expect("it is built");
+        noctus.envs(variables.iter().copied()).arg("--config").arg(&file).args(flags);
+        let out = noctus.args(["config", "show"]).output().expect("it can be run");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let shown: Value = serde_saphyr::from_slice(&out.stdout).expect("YAML");
+        [&shown["gate"]["batch_max"], &shown["policies"]["risk"], &shown["kafka"]["brokers"]]
+            .map(Value::to_string)
+            .join(" ")
+    };
+    let variables = [
+        ("NOCTUS_GATE__BATCH_MAX", "7"),
+        ("NOCTUS_POLICIES__RISK", "risk.yml"),
+        ("NOCTUS_KAFKA__BROKERS", "variable:1"),
+    ];
+    assert_eq!(shown(&[], &[]), "9 null \"file:1\"");
+    assert_eq!(shown(&variables, &[]), "7 \"risk.yml\" \"variable:1\"");
+    let flags = ["--brokers", "flag:1"];
+    assert_eq!(shown(&variables, &flags), "7 \"risk.yml\" \"flag:1\"");
+    std::fs::remove_file(file).expect("it is there");
+}
+
+#[test]
 fn operations_know_every_metric_and_its_labels() {
     let source = read("src/runtime/metrics.rs");
     let mut metrics = BTreeMap::new();
@@ -202,7 +229,7 @@ fn producers_know_every_reason_and_header_of_a_dead_letter() {
         assert!(rows.contains_key(reason), "{reason}");
         reasons += 1;
     }
-    assert_eq!(reasons, 9, "and invalid_<field>");
+    assert_eq!(reasons, 11, "and invalid_<field>");
     assert!(rows.contains_key("invalid_<field>"));
 }
 

@@ -18,6 +18,19 @@ pub(super) const REFUSED: &[[Entry; 2]] = &[
         )
     ),
     refused!(
+        "schema_in_header",
+        "ingest.schema_in_header",
+        Medium,
+        (
+            "The record names its schema in the header `__value_schema_id` (a GUID), not by an id before the value. No registry that Noctus supports looks schemas up by GUID.",
+            "Set the producer's serialiser to the prefix (Confluent: `PrefixSchemaIdSerializer`, the default) and send it again, under the same key.",
+        ),
+        (
+            "スキーマを値の前の ID ではなく、ヘッダ `__value_schema_id` (GUID) で示している。Noctus が対応するレジストリは GUID での検索ができない。",
+            "送り手のシリアライザをプレフィックス方式 (Confluent の `PrefixSchemaIdSerializer`、既定値) に戻し、同じキーで送り直す。",
+        )
+    ),
+    refused!(
         "too_large",
         "ingest.too_large",
         Medium,
@@ -108,10 +121,51 @@ pub(super) const REFUSED: &[[Entry; 2]] = &[
             "送り手を直す。同じ口座・銘柄の注文は同じパーティションに入らなければならない。",
         )
     ),
+    refused!(
+        "unstorable",
+        "ingest.unstorable",
+        Critical,
+        (
+            "The request was judged, and Postgres (SQLSTATE class 22 or 23) or the event's schema cannot hold the outcome. The others of its batch were decided. It was not decided, and its key stays free.",
+            "This is a fault of Noctus, not of the producer: report it with the alert's reason and the dead letter. Redrive it when it is mended.",
+        ),
+        (
+            "要求は判定されたが、結果を Postgres (SQLSTATE クラス 22・23) またはイベントのスキーマが受け付けない。同じバッチの他の要求は決定された。この要求は未決定で、キーは消費されていない。",
+            "送り手ではなく Noctus の不具合である。アラートの reason とデッドレターを添えて報告する。直ってから再投入する。",
+        )
+    ),
     [
         entry(Kind::DeadLetter, "idempotency_conflict", None, CONFLICT_EN, CONFLICT_JA),
         alert("do.idempotency_conflict", Severity::High, CONFLICT_EN, CONFLICT_JA),
     ],
+];
+
+/// What befalls a gate itself.
+pub(super) const GATE: &[Entry] = &[
+    alert(
+        "ingest.registry_unavailable",
+        Severity::High,
+        (
+            "The schema registry has not answered for 30 s (`registry.absent_alert_ms`), and something needs a schema that is not known. Known schemas go on; a partition that meets an unknown id waits, and a quote with one stops all decisions.",
+            "Bring the registry back. Nothing is lost and nothing becomes a dead letter; `noctus_registry_away_seconds` is 0 again when it answers.",
+        ),
+        (
+            "スキーマレジストリが 30 秒間 (`registry.absent_alert_ms`) 応答せず、未知のスキーマが必要になっている。既知のスキーマは処理が続く。未知の ID を含むパーティションは待ち、気配値が未知の ID を持つと決定はすべて止まる。",
+            "レジストリを復旧する。何も失われず、デッドレターにもならない。応答が戻ると `noctus_registry_away_seconds` は 0 になる。",
+        ),
+    ),
+    alert(
+        "gate.fenced",
+        Severity::High,
+        (
+            "More than 3 batches of one partition were dropped by one worker within a minute: another worker moves it too. Nothing is decided twice, but the partition makes little way. Told once a minute as long as it lasts.",
+            "Look who owns the partition (`owner` in `input_positions`): a process that was stopped and woke up, a machine whose clock jumps, or two clusters on one database with the same topic ids.",
+        ),
+        (
+            "一つのワーカーで、同じパーティションのバッチが 1 分間に 3 回を超えて破棄された。別のワーカーも同じパーティションを進めている。二重に決定されることはないが、進みが遅い。続く間は 1 分に一度知らせる。",
+            "誰がパーティションを持っているか (`input_positions` の `owner`) を調べる。停止後に復帰したプロセス、時計が飛ぶマシン、同じトピック ID で一つのデータベースを使う二つのクラスタなどである。",
+        ),
+    ),
 ];
 
 /// Files that are read again while the gate runs.

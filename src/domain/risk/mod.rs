@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-pub use self::price::{is_usable, rate};
+pub use self::price::{is_ahead, is_usable, rate};
 use super::event::{Quote, Severity, Step};
 use super::exact::Exact;
 use super::judge::{Facts, Fired, Halt};

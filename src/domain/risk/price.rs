@@ -16,12 +16,17 @@ use crate::domain::text::{Account, Symbol};
 /// How far ahead of us a quote's clock may be.
 const AHEAD: SignedDuration = SignedDuration::from_secs(5);
 
+/// Whether a quote is of a time that has not come, beyond what clocks may differ.
+pub fn is_ahead(quote: &Quote, now: Timestamp) -> bool {
+    quote.at.duration_since(now) > AHEAD
+}
+
 /// 0 < bid ≤ ask, and −5 s ≤ now − at ≤ max_quote_age_s.
 pub fn is_usable(quote: &Quote, max_quote_age_s: u32, now: Timestamp) -> bool {
     let age = now.duration_since(quote.at);
     quote.bid > Decimal::ZERO
         && quote.bid <= quote.ask
-        && -AHEAD <= age
+        && !is_ahead(quote, now)
         && age <= SignedDuration::from_secs(max_quote_age_s.into())
 }
 

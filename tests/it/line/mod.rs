@@ -3,11 +3,16 @@
 
 mod caps;
 mod crash;
+mod fenced;
 mod once;
+mod outage;
 mod producer;
+mod quotes;
 mod refused;
 mod rotation;
 mod scenarios;
+mod unstorable;
+mod vectors;
 mod verbs;
 
 use std::path::PathBuf;
@@ -37,6 +42,7 @@ pub struct Line {
     pub pool: pg::Pool,
     pub config: Config,
     producer: Producer,
+    registry: Registry,
     /// The ids of OrderRequest v1.0 and of the newest.
     order_schemas: [u32; 2],
     folder: PathBuf,
@@ -81,6 +87,7 @@ impl Line {
             pool: pg::connect(&small).await.expect("a pool"),
             producer: Producer::new(&config).expect("a producer"),
             order_schemas,
+            registry,
             config,
             folder,
             roles: 0,
@@ -128,11 +135,11 @@ impl Line {
     }
 
     pub fn record(&self, order: &Value, partition: Option<i32>) -> Outgoing {
-        Outgoing { partition, ..self.sealed(order, "dev", DEV_SECRET) }
+        Outgoing { partition, ..self.request(order, "dev", DEV_SECRET) }
     }
 
     /// A record signed with this key; of version 1.0, so without an idempotency key, if the order has none.
-    pub fn sealed(&self, order: &Value, kid: &str, secret: &str) -> Outgoing {
+    pub fn request(&self, order: &Value, kid: &str, secret: &str) -> Outgoing {
         let mut draft: OrderDraft = serde_json::from_value(order.clone()).expect("an order");
         let is_old = draft.idempotency_key.is_none();
         draft.schema_version = Some(if is_old { "1.0" } else { "1.1" }.into());
@@ -140,9 +147,31 @@ impl Line {
         if is_old {
             assert_eq!(body.pop(), Some(0), "v1.1 ends with an absent key");
         }
-        let key = format!("{}|{}", draft.account, draft.symbol).into_bytes();
+        let key = format!("{}|{}", draft.account, draft.symbol);
         let value = wire::frame(self.order_schemas[usize::from(!is_old)], &body);
-        let logical = Subject::OrderRequest.topic();
+        self.sealed_by(kid, secret, Subject::OrderRequest, key.into_bytes(), value)
+    }
+
+    /// A well signed record of any subject.
+    pub async fn signed(&self, subject: Subject, key: &str, body: &[u8]) -> Outgoing {
+        let id = self.registry.newest_id(&self.config, subject).await.expect("it was registered");
+        self.sealed(subject, key.as_bytes().to_vec(), wire::frame(id, body))
+    }
+
+    /// A record signed well, whatever is in it; it goes where its key belongs.
+    pub fn sealed(&self, subject: Subject, key: Vec<u8>, value: Vec<u8>) -> Outgoing {
+        self.sealed_by("dev", DEV_SECRET, subject, key, value)
+    }
+
+    fn sealed_by(
+        &self,
+        kid: &str,
+        secret: &str,
+        subject: Subject,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    ) -> Outgoing {
+        let logical = subject.topic();
         let v1 = signature::sign(secret.as_bytes(), logical, Some(&key), &value);
         let header = signature::header(kid, &v1).into_bytes();
         Outgoing {
@@ -324,6 +353,16 @@ impl Role {
     }
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+    /// A metric without labels, as it is scraped.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let log = self.log();
+        let (_, rest) = log.split_once("metrics address=").expect("it says where it listens");
+        let address = rest.split_whitespace().next().expect("an address");
+        let text = reqwest::get(format!("http://{address}/metrics")).await.expect("it listens");
+        let text = text.text().await.expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
     }
 }
 

@@ -5,25 +5,15 @@ use noctus::demo::embedded::registry::Registry as Embedded;
 use noctus::domain::text::IdempotencyKey;
 use noctus::gate::refusal::header;
 use noctus::kafka::producer::Outgoing;
-use noctus::wire::signature;
+use noctus::wire::{self, Subject};
 use serde_json::{Value, json};
 
 use super::{Line, open_policy, order};
 
-const SECRET: &[u8] = b"dev-secret";
-
 /// A record signed well, whatever is in it.
 fn sealed(line: &Line, key: &[u8], value: &[u8]) -> Outgoing {
-    let logical = "order-requests";
-    let v1 = signature::sign(SECRET, logical, Some(key), value);
-    Outgoing {
-        topic: line.config.topic(logical),
-        key: Some(key.to_vec()),
-        value: Some(value.to_vec()),
-        headers: vec![(signature::HEADER.into(), Some(signature::header("dev", &v1).into_bytes()))],
-        timestamp_ms: None,
-        partition: Some(0),
-    }
+    let sealed = line.sealed(Subject::OrderRequest, key.to_vec(), value.to_vec());
+    Outgoing { partition: Some(0), ..sealed }
 }
 
 fn headers(letter: &Value) -> Vec<(String, Option<String>)> {
@@ -54,6 +44,12 @@ async fn f01_f02_f07_f08_f09_f10_poison_is_a_dead_letter_with_its_bytes_and_its_
         bad["qty"] = json!(qty);
         line.record(&bad, Some(0)).value.expect("a value")
     };
+    // As a serialiser that names the schema in a header writes it: 1, a GUID, and no prefix.
+    let in_header = |value: &[u8]| {
+        let mut record = sealed(&line, key, value);
+        record.headers.push((wire::HEADER_ID.into(), Some([&[1_u8][..], &[7; 16]].concat())));
+        record
+    };
     let mut no_price = order("refused-bad-02", "USDJPY");
     no_price.as_object_mut().expect("an object").remove("limit_price");
     let no_price = line.record(&no_price, Some(0)).value.expect("a value");
@@ -65,6 +61,8 @@ async fn f01_f02_f07_f08_f09_f10_poison_is_a_dead_letter_with_its_bytes_and_its_
         (sealed(&line, key, b""), "bad_wire"),
         (sealed(&line, key, &[0, 0, 0]), "bad_wire"),
         (sealed(&line, key, b"hello, this is no Avro"), "bad_wire"),
+        (in_header(&value[5..]), "schema_in_header"),
+        (in_header(&value), "schema_in_header"),
         (sealed(&line, key, &value[..20]), "bad_avro"),
         (sealed(&line, key, &longer), "bad_avro"),
         (sealed(&line, key, &bad_qty("0")), "invalid_qty"),

@@ -74,7 +74,7 @@ async fn f13_keys_and_secrets_are_rotated_under_load_and_nothing_is_refused_or_d
     let mut waves = 0;
     let mut send = async |kid: &str, secret: &str| {
         let records: Vec<_> =
-            requests(waves).iter().map(|request| line.sealed(request, kid, secret)).collect();
+            requests(waves).iter().map(|request| line.request(request, kid, secret)).collect();
         waves += 1;
         line.send(&records).await;
     };
@@ -108,7 +108,7 @@ async fn f13_keys_and_secrets_are_rotated_under_load_and_nothing_is_refused_or_d
     assert_eq!(line.broker.records().len(), waves * 40, "one order each, and no repeat");
     assert_eq!(line.dump("dead-letters"), Vec::<Value>::new());
 
-    let late = line.sealed(&order("rotated-late", "USDJPY"), "first", FIRST_SIGNS);
+    let late = line.request(&order("rotated-late", "USDJPY"), "first", FIRST_SIGNS);
     line.send(&[late]).await;
     let refused = "SELECT count(*) FROM obs_alerts WHERE policy_name = 'ingest.bad_signature'";
     line.until(refused, "1").await;

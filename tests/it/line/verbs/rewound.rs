@@ -50,19 +50,19 @@ async fn f14_rewound_to_the_start_under_running_roles_after_every_secret_was_rot
     let (_dispatch, _sink) = (line.start("dispatch"), line.start("sink"));
     let mut records = Vec::new();
     for (n, symbol) in ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY"].iter().enumerate() {
-        records.push(line.sealed(&order(&format!("rewound-{n:04}"), symbol), "old", OLD_SIGNS));
+        records.push(line.request(&order(&format!("rewound-{n:04}"), symbol), "old", OLD_SIGNS));
         let mut keyless = order(&format!("keyless-{n:04}"), symbol);
         keyless.as_object_mut().expect("an object").remove("idempotency_key");
-        records.push(line.sealed(&keyless, "old", OLD_SIGNS));
+        records.push(line.request(&keyless, "old", OLD_SIGNS));
     }
     let mut late = order("rewound-late", "USDJPY");
     let long_ago = clock::now().checked_sub(SignedDuration::from_hours(48)).expect("a time");
     late["requested_at"] = json!(long_ago);
-    records.push(line.sealed(&late, "old", OLD_SIGNS));
+    records.push(line.request(&late, "old", OLD_SIGNS));
     let mut flat = order("rewound-flat", "USDJPY");
     flat["side"] = json!("FLAT");
     flat["qty"] = json!("0");
-    records.push(line.sealed(&flat, "old", OLD_SIGNS));
+    records.push(line.request(&flat, "old", OLD_SIGNS));
     line.send(&records).await;
     line.rest(10).await;
     assert_eq!(line.broker.orders().len(), 8, "{}", line.state().await);
