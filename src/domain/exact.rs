@@ -115,13 +115,22 @@ impl Exact {
     }
 
     /// The sum of two numbers that are not negative; digits beyond 38 are dropped downwards.
-    pub fn plus_down(mut self, mut other: Exact) -> Result<Exact, Overflow> {
+    pub fn plus_down(self, other: Exact) -> Result<Exact, Overflow> {
+        self.sum(other, Dropped::Down)
+    }
+
+    /// The same, with digits beyond 38 dropped upwards.
+    pub fn plus_up(self, other: Exact) -> Result<Exact, Overflow> {
+        self.sum(other, Dropped::Up)
+    }
+
+    fn sum(mut self, mut other: Exact, dropped: Dropped) -> Result<Exact, Overflow> {
         loop {
             if let Ok(sum) = self.plus(other) {
                 return Ok(sum);
             }
             let longer = if self.scale >= other.scale { &mut self } else { &mut other };
-            *longer = longer.without_last_digit(Dropped::Down).ok_or(Overflow)?;
+            *longer = longer.without_last_digit(dropped).ok_or(Overflow)?;
         }
     }
 

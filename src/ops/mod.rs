@@ -45,6 +45,16 @@ pub enum Exit {
     BadConfig = 78,
 }
 
+/// A file that a command was told to read, and cannot.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum BadInput {
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{} is not what is wanted: {source}", path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+}
+
 /// The gate between a trading signal and a broker.
 #[derive(Debug, Parser)]
 #[command(name = "noctus", version, propagate_version = true, after_long_help = LONG_HELP)]
@@ -171,6 +181,7 @@ enum Command {
 /// Parses the command line, runs the command, and turns its end into an exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    end_quietly_when_nobody_reads();
     crate::wire::set_limits();
     // The demo prints a report: what roles have to say at every step would tear it.
     let log = match (&cli.command, cli.global.log.as_str()) {
@@ -184,10 +195,33 @@ pub fn main() -> ExitCode {
         Err(error) => Err(error.into()),
     };
     let exit = exit.unwrap_or_else(|error| {
+        let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+        if error.downcast_ref::<std::io::Error>().is_some_and(closed) {
+            std::process::exit(NOBODY_READS);
+        }
         eprintln!("noctus: {error:#}");
         exit_of(&error)
     });
     ExitCode::from(exit as u8)
+}
+
+/// What a shell reports of a command whose output nobody wanted any more (`noctus … | head`): 128 + SIGPIPE.
+const NOBODY_READS: i32 = 141;
+
+/// `println!` panics when standard output is closed or full, which is no bug of ours.
+fn end_quietly_when_nobody_reads() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>().map_or("", String::as_str);
+        if let Some(why) = text.strip_prefix("failed printing to stdout: ") {
+            if why.contains("Broken pipe") {
+                std::process::exit(NOBODY_READS);
+            }
+            eprintln!("noctus: standard output cannot be written: {why}");
+            std::process::exit(Exit::Unavailable as i32);
+        }
+        told(panic);
+    }));
 }
 
 async fn command(cli: Cli) -> anyhow::Result<Exit> {
@@ -233,7 +267,9 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     use crate::runtime::policies::PolicyError;
     use crate::runtime::secrets::BadSecrets;
     let is = |found: &(dyn std::error::Error + 'static)| {
-        if found.is::<BadConfig>()
+        if found.is::<BadInput>() {
+            Some(Exit::Usage)
+        } else if found.is::<BadConfig>()
             || found.is::<BadSecrets>()
             || found.is::<PolicyError>()
             || found.is::<topics::spec::BadSpec>()

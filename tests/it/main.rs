@@ -7,6 +7,7 @@ mod faults;
 mod judge;
 mod line;
 mod obs;
+mod oracle;
 mod paper;
 mod policy;
 mod rules;

@@ -125,3 +125,50 @@ fn the_schema_of_a_kind_is_printed_as_it_is_committed() {
         assert_eq!((code, out), (0, committed.expect("it is committed")), "{kind}");
     }
 }
+
+#[test]
+fn output_that_nobody_reads_or_no_disk_takes_ends_the_command_without_a_panic() {
+    let check = format!(
+        "{} policy check tests/policies/forty-mistakes.yml --kind risk",
+        env!("CARGO_BIN_EXE_noctus")
+    );
+    // More than a pipe holds, to a reader that is gone.
+    let many = format!(
+        "set -o pipefail; {check}{} | head -n 1",
+        " tests/policies/forty-mistakes.yml".repeat(40)
+    );
+    for (command, code, told) in [
+        (many, 141, ""),
+        (format!("{check} > /dev/full"), 69, "noctus: standard output cannot be written"),
+    ] {
+        let mut bash = std::process::Command::new("bash");
+        bash.current_dir(env!("CARGO_MANIFEST_DIR")).args(["-c", &command]);
+        let out = bash.output().expect("bash can be run");
+        let errors = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(code), "{errors}");
+        assert!(errors.starts_with(told) && !errors.contains("panicked"), "{errors}");
+    }
+}
+
+#[test]
+fn a_file_of_the_user_that_cannot_be_read_is_wrong_usage_and_no_bug() {
+    for (arguments, told) in [
+        ("judge no-such-file.jsonl", "cannot read no-such-file.jsonl"),
+        ("judge --request no-such-file.json", "cannot read no-such-file.json"),
+        (
+            "judge --request configs/risk_policy.yml",
+            "configs/risk_policy.yml is not what is wanted",
+        ),
+        (
+            "judge --request examples/order.json --facts examples/orders.jsonl",
+            "is not what is wanted",
+        ),
+    ] {
+        let mut noctus = std::process::Command::new(env!("CARGO_BIN_EXE_noctus"));
+        noctus.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments.split(' '));
+        let out = noctus.output().expect("it can be run");
+        let errors = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{arguments}: {errors}");
+        assert!(errors.contains(told), "{arguments}: {errors}");
+    }
+}

@@ -83,20 +83,42 @@ fn best_one(scored: &[Scored]) -> (Side, Exact) {
     }
 }
 
-/// Per side Σ qty_raw · weight · confidence; the larger side wins with its own sum, a tie is FLAT.
-fn weighted_sum(scored: &[Scored]) -> Result<(Side, Exact), Overflow> {
-    let (mut buy, mut sell) = (Exact::ZERO, Exact::ZERO);
-    for candidate in scored {
-        let part = candidate.weight.times_down(candidate.confidence)?;
-        let part = part.times_down(candidate.proposal.qty_raw.into())?;
-        let sum = if candidate.side() == Side::Buy { &mut buy } else { &mut sell };
-        *sum = sum.plus_down(part)?;
+/// Σ qty_raw · weight · confidence of one side: at least, and at most. They are one number unless it has more
+/// digits than arithmetic holds.
+#[derive(Clone, Copy)]
+struct Sum {
+    least: Exact,
+    most: Exact,
+}
+
+impl Sum {
+    const ZERO: Sum = Sum { least: Exact::ZERO, most: Exact::ZERO };
+
+    fn plus(self, candidate: &Scored) -> Result<Self, Overflow> {
+        let (weight, confidence) = (candidate.weight, candidate.confidence);
+        let qty = Exact::from(candidate.proposal.qty_raw);
+        let least = weight.times_down(confidence)?.times_down(qty)?;
+        let most = weight.times_up(confidence)?.times_up(qty)?;
+        Ok(Self { least: self.least.plus_down(least)?, most: self.most.plus_up(most)? })
     }
-    Ok(match buy.cmp(&sell) {
-        std::cmp::Ordering::Greater => (Side::Buy, buy),
-        std::cmp::Ordering::Less => (Side::Sell, sell),
-        std::cmp::Ordering::Equal => (Side::Flat, Exact::ZERO),
-    })
+}
+
+/// The larger side wins with its own sum, a tie is FLAT. Sums too long to tell which is larger are an error.
+fn weighted_sum(scored: &[Scored]) -> Result<(Side, Exact), Overflow> {
+    let (mut buy, mut sell) = (Sum::ZERO, Sum::ZERO);
+    for candidate in scored {
+        let sum = if candidate.side() == Side::Buy { &mut buy } else { &mut sell };
+        *sum = sum.plus(candidate)?;
+    }
+    if buy.least > sell.most {
+        Ok((Side::Buy, buy.least))
+    } else if sell.least > buy.most {
+        Ok((Side::Sell, sell.least))
+    } else if buy.least == buy.most && sell.least == sell.most {
+        Ok((Side::Flat, Exact::ZERO))
+    } else {
+        Err(Overflow)
+    }
 }
 
 fn reason(

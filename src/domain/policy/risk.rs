@@ -222,6 +222,8 @@ fn hours(section: &mut Section, before: Hours, zones: Zones, found: &mut Violati
         }
         (Some(node), Given::Value(_)) => {
             found.add(node.place, &path, "give this or trading_hours_utc, not both");
+            // What is wrong in it is told in the same go.
+            calendar(node, &path, zones, found);
             before
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use super::told::Told;
 use crate::domain::judge::{Facts, Judgement, judge};
 use crate::domain::money::plain;
 use crate::domain::policy::Policies;
-use crate::ops::Exit;
+use crate::ops::{BadInput, Exit};
 use crate::runtime::config::PolicyFiles;
 use crate::runtime::{clock, policies};
 
@@ -51,10 +51,10 @@ impl ByHand {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not good JSON", path.display()))
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, BadInput> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| BadInput::Unreadable { path: path.to_owned(), source })?;
+    serde_json::from_str(&text).map_err(|source| BadInput::Json { path: path.to_owned(), source })
 }
 
 /// Judges the request and prints what is allowed and why.

@@ -10,9 +10,7 @@ mod told;
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-
-use super::{Exit, Global};
+use super::{BadInput, Exit, Global};
 use case::{Cases, Outcome};
 
 const HELP: &str = "\
@@ -49,7 +47,7 @@ pub async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
     match &args.cases {
         Some(path) => {
             let file = std::fs::File::open(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
+                .map_err(|source| BadInput::Unreadable { path: path.clone(), source })?;
             lines(std::io::BufReader::with_capacity(1 << 16, file), out, args.check)
         }
         None => {

@@ -40,6 +40,13 @@ impl Kind {
 
     /// The same, or the question that is left.
     pub fn tell(given: Option<Kind>, path: &Path) -> Result<Self, String> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if given.is_none() && name.contains(".test.") {
+            let path = path.display();
+            return Err(format!(
+                "{path}: cases, not a policy: `noctus policy test {path}` tries them"
+            ));
+        }
         given
             .or_else(|| Kind::of(path))
             .ok_or_else(|| format!("{}: what kind of policy is this? Say --kind", path.display()))
