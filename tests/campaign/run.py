@@ -141,6 +141,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 1))
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES") or 240))
     parser.add_argument("--only", default=os.environ.get("ONLY") or None)
+    parser.add_argument("--batch", help=argparse.SUPPRESS)  # the long campaign's own
     parser.add_argument("--anew", action="store_true", help="forget what an earlier long campaign has done")
     arguments = parser.parse_args()
     if not NOCTUS.exists():
@@ -155,6 +156,8 @@ def main() -> int:
         if arguments.long:
             import hours
 
+            if arguments.batch:
+                return hours.one(arguments.seed, arguments.batch, hours.FOLDER / "result.json")
             return hours.run(arguments.seed, arguments.minutes, only, arguments.anew)
         return ci(arguments.seed, only)
     except KeyboardInterrupt:
