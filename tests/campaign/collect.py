@@ -15,7 +15,7 @@ TOPICS = ["order-requests", "proposal-sets", "decisions", "alerts", "exec-events
 OBS = ["obs_decisions", "obs_exec_events", "obs_alerts", "obs_do_metrics"]
 TABLES = [
     "outbox_orders", "send_attempts", "order_fills", "input_positions", "risk_positions", "risk_traces", "halts",
-    "owed_events", "campaign_moves", *OBS,
+    "owed_events", "campaign_moves", "campaign_states", *OBS,
 ]
 
 

@@ -25,7 +25,7 @@ from line import NOCTUS, ROOT, Options, Services, Trouble, Unavailable
 from play import Outcome, Plan, play, say
 
 OUT = ROOT / "target" / "campaign"
-CI_CONTROLS = ["no-attempt-row", "no-dedupe", "reserve-outside", "no-fence"]
+CI_CONTROLS = ["no-attempt-row", "no-dedupe", "reserve-outside", "no-fence", "blind-resend"]
 # Brokers that promise less (C-OUT-2), by the lies that make them so.
 CLASSES = {
     "can be queried, does not dedupe": {"no_dedupe": True},
@@ -115,7 +115,7 @@ def ci(seed: int, only: set | None) -> int:
             if outcome.violations():
                 outcome.evidence.save(folder / f"class-{number + 1}.evidence.gz")
     if wanted("controls"):
-        turned = controls.run(folder / "controls", CI_CONTROLS, seed + 100)
+        turned = controls.run(folder / "controls", CI_CONTROLS, seed + 100, unavailable)
     return finish(outcomes, turned, caught, {"unavailable": unavailable, "seed": seed, "started_at": started, "seconds": time.monotonic() - began})
 
 
