@@ -32,7 +32,7 @@ build: setup ## Compile the executable: target/debug/noctus, or target/release/n
 demo: build ## The whole way of an order, with a report; STAY=1 keeps it up, REAL=1 plays it on the test stack
 	@$(if $(REAL),tests/stack/up && . "$(STACK_ENV)" &&) exec cargo run -q $(CARGO_PROFILE) -- demo $(if $(STAY),--stay) $(if $(REAL),$(REAL_SERVICES))
 
-test: lint test-unit test-it ## Everything that CI runs: format, lints, unit and property tests, the real stack
+test: lint test-unit test-it ## Format, lints, unit and property tests, the real stack
 
 test-unit: setup ## Unit and property tests; they need no service
 	cargo test $(TESTED) --lib

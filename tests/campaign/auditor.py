@@ -20,7 +20,8 @@ OUTPUTS = {"decisions": "obs_decisions", "exec-events": "obs_exec_events", "aler
 LIVE = {"SENT", "ACCEPTED", "PARTIALLY_FILLED", "UNKNOWN", "PARKED", "NEW"}
 # A13: so long after the last fault nothing may be unknown any more, seconds.
 HEALED_S = 60.0
-COMMITTED_S = timedelta(seconds=3)
+# What is written in a transaction is seen by others a moment later.
+COMMITTED_S = timedelta(seconds=0.5)
 # C-FSM, as the contract has it; the first step of an order is from None.
 _ENDS = {"REJECTED", "CANCELLED", "EXPIRED"}
 _ANSWERS = {"ACCEPTED", "PARTIALLY_FILLED", "FILLED"} | _ENDS
@@ -449,35 +450,57 @@ def a11(case: Case) -> list[str]:
     """Orders of a lane come to the broker in the order in which they were asked for; only what reduces overtakes, while
     an earlier order of the lane is unknown (C-OUT-4, C-OUT-5)."""
     found = []
-    unknown = defaultdict(list)  # lane → when one of its orders was unknown
     lanes = defaultdict(list)
-    for key, row in case.rows.items():
-        steps = [case.events[key][n] for n in sorted(case.events.get(key, {}))]
-        for step, after in zip(steps, [*steps[1:], None]):
-            if step["status"] in ("UNKNOWN", "PARKED"):
-                # A step says when it was found out; it is committed a moment later.
-                until = after["at"] + COMMITTED_S if after else None
-                unknown[(row["account"], row["symbol"])].append((step["at"], until, row["decided_at"]))
-        if key in case.orders:
-            line = min(case.orders[key], key=lambda line: line["n"])
+    for key, lines in case.orders.items():
+        row = case.rows.get(key)
+        if row is not None:
+            line = min(lines, key=lambda line: line["n"])
             place = (row["account"], row["symbol"], row["source_topic_id"], row["source_partition"])
             lanes[place].append((line["n"], utc(line["received_at"]), row))
+    unknown = _unknown(case)
     for place, sent in lanes.items():
         sent.sort(key=lambda one: one[0])
         for at, (_, _, row) in enumerate(sent):
             for _, received, other in sent[:at]:
                 if other["source_offset"] < row["source_offset"]:
                     continue
-                held = any(
-                    begun <= received and (until is None or received <= until) and decided <= other["decided_at"]
-                    for begun, until, decided in unknown[place[:2]]
-                )
-                if other["opening_qty"] > 0 or not held:
+                if other["opening_qty"] > 0 or not _held(case, other, received, unknown[place[:2]]):
                     found.append(
                         f"{place[0]} {place[1]}: {other['idempotency_key']} (offset {other['source_offset']}) came before "
                         f"{row['idempotency_key']} (offset {row['source_offset']})"
                     )
     return found
+
+
+def _unknown(case: Case) -> dict:
+    """Lane → when one of its orders was unknown, and when that one was decided."""
+    spans, since = defaultdict(list), {}
+    for written in sorted(case.evidence.tables.get("campaign_states", []), key=lambda w: w["n"]):
+        key = written["idempotency_key"]
+        row = case.rows.get(key)
+        begun = since.pop(key, None)
+        if begun is not None and row is not None:
+            spans[(row["account"], row["symbol"])].append((begun, written["at"], row["decided_at"]))
+        if written["state"] in ("UNKNOWN", "PARKED"):
+            since[key] = written["at"]
+    for key, begun in since.items():
+        row = case.rows.get(key)
+        if row is not None:
+            spans[(row["account"], row["symbol"])].append((begun, None, row["decided_at"]))
+    return spans
+
+
+def _held(case: Case, row: dict, received, spans: list) -> bool:
+    """Whether an earlier order of the lane was unknown while this one was being sent."""
+    begun = [a for a in case.attempts[row["idempotency_key"]] if a["started_at"] <= received]
+    if not begun:
+        return False  # A5 says so
+    attempt = max(begun, key=lambda a: a["started_at"])
+    over = attempt["ended_at"] or received
+    return any(
+        since <= over + COMMITTED_S and (until is None or until >= attempt["started_at"] - COMMITTED_S) and decided <= row["decided_at"]
+        for since, until, decided in spans
+    )
 
 
 def a12(case: Case) -> list[str]:

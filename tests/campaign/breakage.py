@@ -23,10 +23,14 @@ class Stack:
 
     def __init__(self, home: Path):
         self.home = home
+        home.mkdir(parents=True, exist_ok=True)
         shared = Path(os.environ["NOCTUS_TEST_PYTHON"]).parents[2]
         self.variables = {**os.environ, "NOCTUS_STACK_HOME": str(home), "NOCTUS_STACK_DIST": str(shared)}
-        for name in ("KAFKA", "CONTROLLER", "REGISTRY", "POSTGRES"):
-            self.variables[f"NOCTUS_STACK_{name}_PORT"] = str(free_port())
+        ports = home / "ports.json"  # whoever comes next finds the same stack
+        if not ports.exists():
+            names = ("KAFKA", "CONTROLLER", "REGISTRY", "POSTGRES")
+            ports.write_text(json.dumps({f"NOCTUS_STACK_{name}_PORT": str(free_port()) for name in names}), encoding="utf-8")
+        self.variables.update(json.loads(ports.read_text(encoding="utf-8")))
         self._script("up")
         env = dict(text.split("=", 1) for text in (home / "stack.env").read_text(encoding="utf-8").splitlines())
         self.services = Services(env["NOCTUS_TEST_BROKERS"], env["NOCTUS_TEST_REGISTRY"], env["NOCTUS_TEST_DATABASE"])

@@ -15,7 +15,7 @@ TOPICS = ["order-requests", "proposal-sets", "decisions", "alerts", "exec-events
 OBS = ["obs_decisions", "obs_exec_events", "obs_alerts", "obs_do_metrics"]
 TABLES = [
     "outbox_orders", "send_attempts", "order_fills", "input_positions", "risk_positions", "risk_traces", "halts",
-    "owed_events", "campaign_moves", *OBS,
+    "owed_events", "campaign_moves", "campaign_states", *OBS,
 ]
 
 
@@ -23,8 +23,8 @@ def ends(admin: AdminClient, names: list[str]) -> dict:
     """(topic, partition) → the offset of its next record, of all partitions at once."""
     found = admin.list_topics(timeout=20).topics
     places = [TopicPartition(name, partition) for name in names for partition in found[name].partitions]
-    asked = admin.list_offsets({place: OffsetSpec.latest() for place in places}, request_timeout=20)
-    return {(place.topic, place.partition): told.result(20).offset for place, told in asked.items()}
+    asked = admin.list_offsets({place: OffsetSpec.latest() for place in places}, request_timeout=10)
+    return {(place.topic, place.partition): told.result(60).offset for place, told in asked.items()}
 
 
 def dump(brokers: str, prefix: str, topics: list[str]) -> dict[str, list[Record]]:

@@ -13,10 +13,13 @@ ended goes on where it was. Batches, in the order in which they take turns:
 
 import itertools
 import json
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
 import time
-import traceback
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -25,11 +28,12 @@ import controls
 import planted
 import report
 from faults import MODES, OVER_FILLS, POINTS, pointed
-from line import ROOT, Options, Trouble, Unavailable
+from line import ROOT, Options, Unavailable
 from play import Plan, play, say
 
 OUT = ROOT / "target" / "campaign"
 FOLDER = OUT / "long"
+STACK = FOLDER / "stack"
 CLASSES = {
     "dedupes and can be queried": {},
     "dedupes": {"no_query": True},
@@ -178,58 +182,98 @@ class State:
         return made
 
 
-def run(seed: int, minutes: float, only: set | None, anew: bool) -> int:
-    """Plays what is not finished yet, for so long; 0 if nothing was found so far."""
+def one(seed: int, name: str, result: Path) -> int:
+    """Plays one batch in this process and writes what it came to."""
     from run import show, told
 
-    state, began = State(seed, anew), time.monotonic()
-    if not state.is_new:
-        say(f"going on: {len(state.data['done']) + len(state.data['controls'])} batches are finished (--anew forgets them)")
     stacks: list = []
 
     def stack() -> breakage.Stack:
         if not stacks:
-            say("bringing up a stack of the campaign's own")
-            stacks.append(breakage.Stack(FOLDER / "stack"))
+            stacks.append(breakage.Stack(STACK))
         return stacks[0]
 
-    all_batches = [b for b in batches(seed, stack) if only is None or b[0].split(":")[0] in only]
+    act = dict(batches(seed, stack))[name]
+    found: dict = {}
     try:
-        for number, (name, act) in enumerate(all_batches):
+        played = act()
+    except Unavailable as why:
+        found["unavailable"] = str(why)
+    else:
+        if isinstance(played, list):
+            found["control"] = played[0]
+        else:
+            show(name, played)
+            found["done"] = told(name, played)
+            if played.evidence.rebuilt is not None and played.evidence.halts:
+                found["planted"] = planted.check(played.evidence)
+            if played.violations():
+                played.evidence.save(str(_kept(name)))
+    result.write_text(json.dumps(found, default=str), encoding="utf-8")
+    return 0
+
+
+def _apart(seed: int, name: str) -> dict:
+    """A batch in a process of its own: however that ends, the next one begins anew."""
+    result = FOLDER / "result.json"
+    result.unlink(missing_ok=True)
+    command = [sys.executable, str(Path(__file__).with_name("run.py")), "--long", "--seed", str(seed), "--batch", name]
+    child = subprocess.Popen(command)
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)
+        child.wait(120)
+        raise
+    finally:
+        _sweep()
+    if result.exists():
+        return json.loads(result.read_text(encoding="utf-8"))
+    return {"done": _broken(name, f"it ended with {code}; what it said is above")}
+
+
+def _sweep() -> None:
+    """Ends what a batch left behind: processes whose configuration or ledger lies in our folder."""
+    ours = str(FOLDER / "lines").encode()
+    for place in Path("/proc").iterdir():
+        try:
+            if place.name.isdigit() and ours in (place / "cmdline").read_bytes():
+                os.kill(int(place.name), signal.SIGKILL)
+        except OSError:
+            continue  # it is gone
+
+
+def run(seed: int, minutes: float, only: set | None, anew: bool) -> int:
+    """Plays what is not finished yet, for so long; 0 if nothing was found so far."""
+    state, began = State(seed, anew), time.monotonic()
+    if not state.is_new:
+        say(f"going on: {len(state.data['done']) + len(state.data['controls'])} batches are finished (--anew forgets them)")
+    names = [name for name, _ in batches(seed, lambda: None) if only is None or name.split(":")[0] in only]
+    try:
+        for number, name in enumerate(names):
             if state.has(name):
                 continue
             if time.monotonic() - began > minutes * 60:
                 say(f"{minutes:.0f} minutes are over; the same command goes on")
                 break
-            say(f"batch {number + 1} of {len(all_batches)}: {name}")
+            say(f"batch {number + 1} of {len(names)}: {name}")
             at = time.monotonic()
-            try:
-                played = act()
-            except Unavailable as why:
-                state.data["unavailable"][name] = str(why)
-            except (Trouble, OSError, RuntimeError) as trouble:
-                traceback.print_exc()
-                state.data["done"][name] = _broken(name, trouble)
-            else:
-                if isinstance(played, list):
-                    state.data["controls"][name] = played[0]
-                else:
-                    show(name, played)
-                    state.data["done"][name] = told(name, played)
-                    if not state.data["planted"] and played.evidence.rebuilt is not None and played.evidence.halts:
-                        state.data["planted"] = planted.check(played.evidence)
-                    if played.violations():
-                        played.evidence.save(str(_kept(name)))
+            found = _apart(seed, name)
+            for part, of in (("done", "done"), ("control", "controls"), ("unavailable", "unavailable")):
+                if part in found:
+                    state.data[of][name] = found[part]
+            state.data["planted"] = state.data["planted"] or found.get("planted", [])
             state.data["seconds"] += time.monotonic() - at
             state.keep()
-            made = state.report(seed, f"make campaign-long SEED={seed}", len(all_batches))
+            made = state.report(seed, f"make campaign-long SEED={seed}", len(names))
             say(f"so far: {made['runs']} runs, {made['orders']} orders, {len(made['violations'])} violations, {len(made['failures'])} failures")
     except KeyboardInterrupt:
         say("ended by hand; what is finished is kept")
     finally:
-        if stacks:
-            stacks[0].down()
-    made = state.report(seed, f"make campaign-long SEED={seed}", len(all_batches))
+        if (STACK / "ports.json").exists():
+            breakage.Stack(STACK).down()
+            shutil.rmtree(STACK, ignore_errors=True)
+    made = state.report(seed, f"make campaign-long SEED={seed}", len(names))
     say(f"{FOLDER / 'report.html'}: {'all is well' if report.is_good(made) else 'something is wrong'}")
     return 0 if report.is_good(made) else 1
 
@@ -238,11 +282,11 @@ def _kept(name: str) -> Path:
     return FOLDER / ("".join(c if c.isalnum() else "-" for c in name) + ".evidence.gz")
 
 
-def _broken(name: str, trouble: Exception) -> dict:
+def _broken(name: str, why: str) -> dict:
     """A batch that could not be played to its end counts as a failure of the campaign."""
     nothing = {"verdict": "not applicable", "why": "the batch broke off", "violations": [], "count": 0, "live_checks": 0}
     return {
         "name": name, "seed": 0, "broker": "", "records": 0, "orders": 0, "seconds": 0.0,
         "verdicts": {n: dict(nothing) for n in report.INVARIANTS}, "violations": [],
-        "failures": [f"{type(trouble).__name__}: {trouble}"], "recovery_ms": [], "faults": {}, "cells": [], "modes_unavailable": [],
+        "failures": [why], "recovery_ms": [], "faults": {}, "cells": [], "modes_unavailable": [],
     }

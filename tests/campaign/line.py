@@ -33,8 +33,17 @@ START = "start the services with: tests/stack/up"
 PARTITIONS = 4
 SESSION_MS = 2_000
 LEASE_MS = 2_000
-# Beside the tables, in the campaign's own database: every move of an input position, so that none is missed.
-MOVES = """
+# Beside the tables, in the campaign's own database: every move of an input position and every state of an order, when it
+# was written, so that none is missed.
+HISTORY = """
+CREATE TABLE campaign_states (n BIGSERIAL, at TIMESTAMPTZ DEFAULT clock_timestamp(), idempotency_key TEXT, state TEXT);
+CREATE FUNCTION campaign_state() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO campaign_states (idempotency_key, state) VALUES (NEW.idempotency_key, NEW.state);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER campaign_state AFTER UPDATE OF state ON outbox_orders FOR EACH ROW
+    WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION campaign_state();
 CREATE TABLE campaign_moves (n BIGSERIAL, at TIMESTAMPTZ DEFAULT clock_timestamp(), reader TEXT, topic TEXT,
     partition INT, epoch BIGINT, next_offset BIGINT, owner TEXT);
 CREATE FUNCTION campaign_move() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -288,7 +297,7 @@ class Line:
         self.noctus("topics", "apply", "--replication", "1", "--spec", str(spec))
         self.noctus("schemas", "register")
         with psycopg.connect(self.database, autocommit=True) as connection:
-            connection.execute(MOVES)
+            connection.execute(HISTORY)
         self.schemas = wire.Schemas(self.services.registry)
         self.admin = AdminClient({"bootstrap.servers": self.services.brokers})
 

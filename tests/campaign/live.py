@@ -6,10 +6,11 @@ import time
 from collections import Counter, defaultdict
 
 import psycopg
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from collect import TOPICS
 from evidence import utc
+from line import PARTITIONS
 
 # In one statement, so in one moment: the sums of a lane are those of its orders and fills.
 SUMS = """
@@ -42,9 +43,19 @@ class Live(threading.Thread):
         self.ending = threading.Event()
         self.broken: str | None = None
         self.at = 0
-        self.admin = AdminClient({"bootstrap.servers": line.services.brokers})
+        # Of the roles' groups, which they only ask about: they never join.
+        self.consumers = {
+            reader: Consumer({"bootstrap.servers": line.services.brokers, "group.id": f"{line.group_prefix}noctus-{reader}", "log_level": 2})
+            for reader in ("gate", "sink")
+        }
+        self.places = [(f"{line.prefix}{topic}", n) for topic in TOPICS[:5] for n in range(PARTITIONS)]
 
     def run(self) -> None:
+        self._look()
+        for consumer in self.consumers.values():
+            consumer.close()
+
+    def _look(self) -> None:
         sampled = 0.0
         while not self.ending.is_set():
             try:
@@ -104,12 +115,11 @@ class Live(threading.Thread):
     def _offsets(self, connection) -> None:
         """Kafka first, Postgres second: what Kafka was told then, Postgres had before."""
         for reader in ("gate", "sink"):
-            group = f"{self.line.group_prefix}noctus-{reader}"
+            asked = [TopicPartition(topic, partition) for topic, partition in self.places]
             try:
-                asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=5)
-                told = asked[group].result(5).topic_partitions
-            except Exception:
-                continue  # the group does not exist yet, or Kafka is away
+                told = self.consumers[reader].committed(asked, 3)
+            except KafkaException:
+                continue  # Kafka is away
             known = {
                 (topic, partition): offset
                 for topic, partition, offset in connection.execute(
@@ -117,7 +127,7 @@ class Live(threading.Thread):
                 ).fetchall()
             }
             for place in told:
-                if isinstance(place, TopicPartition) and place.offset >= 0:
+                if place.offset >= 0:
                     self.checks["A10"] += 1
                     topic = place.topic.removeprefix(self.line.prefix)
                     sample = {"reader": reader, "topic": topic, "partition": place.partition, "kafka": place.offset}

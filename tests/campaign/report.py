@@ -149,6 +149,11 @@ def _histogram(values: list[float]) -> str:
     return f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" aria-label="Recovery times">{"".join(bars)}{marks}</svg>'
 
 
+def _progress(report: dict) -> str:
+    batches = report.get("batches")
+    return f" · {batches['finished']} of {batches['of']} batches finished" if batches else ""
+
+
 def page(report: dict) -> str:
     """The page: everything in one file."""
     good = is_good(report)
@@ -171,7 +176,7 @@ def page(report: dict) -> str:
     return f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Noctus campaign, seed {report['seed']}</title><style>{STYLE}</style></head><body>
 <h1>Campaign {_tag('holds' if good else 'violated', 'all holds' if good else 'something is wrong')}</h1>
-<p class="faint">seed {report['seed']} · {html.escape(report['started_at'])} · {report['seconds']:.0f} s · <code>{html.escape(report['command'])}</code></p>
+<p class="faint">seed {report['seed']} · {html.escape(report['started_at'])} · {report['seconds']:.0f} s · <code>{html.escape(report['command'])}</code>{_progress(report)}</p>
 <div class="numbers">{numbers}</div>
 {f'<h2>Violations</h2><ul>{violations}</ul>' if violations else ''}{f'<h2>Failures of the campaign itself</h2><ul>{failures}</ul>' if failures else ''}
 <h2>Verdicts</h2>{_verdicts(report)}

@@ -25,7 +25,7 @@ from line import NOCTUS, ROOT, Options, Services, Trouble, Unavailable
 from play import Outcome, Plan, play, say
 
 OUT = ROOT / "target" / "campaign"
-CI_CONTROLS = ["no-attempt-row", "no-dedupe", "reserve-outside", "no-fence"]
+CI_CONTROLS = ["no-attempt-row", "no-dedupe", "reserve-outside", "no-fence", "blind-resend"]
 # Brokers that promise less (C-OUT-2), by the lies that make them so.
 CLASSES = {
     "can be queried, does not dedupe": {"no_dedupe": True},
@@ -115,7 +115,7 @@ def ci(seed: int, only: set | None) -> int:
             if outcome.violations():
                 outcome.evidence.save(folder / f"class-{number + 1}.evidence.gz")
     if wanted("controls"):
-        turned = controls.run(folder / "controls", CI_CONTROLS, seed + 100)
+        turned = controls.run(folder / "controls", CI_CONTROLS, seed + 100, unavailable)
     return finish(outcomes, turned, caught, {"unavailable": unavailable, "seed": seed, "started_at": started, "seconds": time.monotonic() - began})
 
 
@@ -141,6 +141,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or 1))
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES") or 240))
     parser.add_argument("--only", default=os.environ.get("ONLY") or None)
+    parser.add_argument("--batch", help=argparse.SUPPRESS)  # the long campaign's own
     parser.add_argument("--anew", action="store_true", help="forget what an earlier long campaign has done")
     arguments = parser.parse_args()
     if not NOCTUS.exists():
@@ -155,6 +156,8 @@ def main() -> int:
         if arguments.long:
             import hours
 
+            if arguments.batch:
+                return hours.one(arguments.seed, arguments.batch, hours.FOLDER / "result.json")
             return hours.run(arguments.seed, arguments.minutes, only, arguments.anew)
         return ci(arguments.seed, only)
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 //! Dispatch against a real Postgres and a paper broker that is a process of its own.
 
 mod floor;
+mod turns;
 
 use floor::{Decided, Floor};
 use futures::future::join_all;

@@ -99,3 +99,17 @@ async fn f14_submitted_by_two_processes_and_then_another_order_under_the_same_ke
         "the first stands"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f16_orders_of_one_batch_are_sent_as_they_were_asked_for_whatever_their_keys() {
+    let mut line = Line::new(1, |c| c.policies.risk = Some(open_policy())).await;
+    // The ledger is written sorted by key: these sort the other way round.
+    let keys: Vec<String> = (0..40).rev().map(|n| format!("order-{n:06}")).collect();
+    let orders: Vec<_> = keys.iter().map(|key| order(key, "USDJPY")).collect();
+    line.produce(&orders, Some(0)).await;
+    let (_gate, _dispatch, _sink) =
+        (line.start("gate"), line.start("dispatch"), line.start("sink"));
+    line.rest(orders.len()).await;
+    let sent: Vec<_> = line.broker.orders().into_iter().map(|v| v.order.client_order_id).collect();
+    assert_eq!(sent, keys);
+}
