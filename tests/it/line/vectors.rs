@@ -6,6 +6,7 @@
 //! clock or a message cannot express is left out, by a reason that is made of the case alone and counted.
 
 mod compare;
+mod hours;
 mod moved;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -14,6 +14,7 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
 use super::super::Line;
+use super::hours;
 
 /// For so long after the facts were written a case holds; a group must be decided by then.
 pub const WINDOW_S: i64 = 50;
@@ -238,38 +239,10 @@ fn limits(policy: &Value, old: &Symbol, symbol: &Symbol, was: Timestamp, now: Ti
     }
     if let Some(Value::Array(windows)) = limits.get_mut("trading_hours_utc") {
         for window in windows {
-            *window = json!(moved_window(window.as_str().expect("a window"), was, now));
+            *window = json!(hours::moved(window.as_str().expect("a window"), was, now));
         }
     }
     Value::Object(limits)
-}
-
-const MINUTE_US: i64 = 60_000_000;
-const DAY_MIN: i64 = 24 * 60;
-
-/// A window as far from the new time as it was from the old one. Windows have whole minutes: an edge is rounded
-/// away from now, so that what was inside, or outside, for a while is so for as long.
-fn moved_window(window: &str, was: Timestamp, now: Timestamp) -> String {
-    let minutes = |text: &str| -> i64 {
-        let (h, m) = text.split_once(':').expect("HH:MM");
-        h.parse::<i64>().expect("hours") * 60 + m.parse::<i64>().expect("minutes")
-    };
-    let (from, to) = window.split_once('-').expect("HH:MM-HH:MM");
-    if minutes(to) - minutes(from) == DAY_MIN {
-        return window.to_string();
-    }
-    let edge = |text: &str| {
-        let day_us = DAY_MIN * MINUTE_US;
-        let ahead_us = (minutes(text) * MINUTE_US - was.as_microsecond()).rem_euclid(day_us);
-        let minute = if (1..=day_us / 2).contains(&ahead_us) {
-            (now.as_microsecond() + ahead_us - 1).div_euclid(MINUTE_US) + 1
-        } else {
-            (now.as_microsecond() + ahead_us).div_euclid(MINUTE_US)
-        };
-        let minute = minute.rem_euclid(DAY_MIN);
-        format!("{:02}:{:02}", minute / 60, minute % 60)
-    };
-    format!("{}-{}", edge(from), edge(to))
 }
 
 /// What is known of a symbol, said of another one whose price is in this currency.
