@@ -1,5 +1,9 @@
 //! The paper broker as a process of its own: its ledger, its dedupe, its restart.
 
+mod calls;
+mod lies;
+
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,7 +77,7 @@ impl PaperBroker {
     pub fn orders(&self) -> Vec<OrderView> {
         let order = |record: Record| match record.entry {
             Entry::Order(view) => Some(*view),
-            Entry::Update { .. } | Entry::Repeat { .. } => None,
+            _ => None,
         };
         self.records().into_iter().filter_map(order).collect()
     }
@@ -86,6 +90,11 @@ impl PaperBroker {
 
     pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         self.http.post(format!("{}{path}", self.url)).json(body).send().await.expect("an answer")
+    }
+
+    /// How often which lie was told.
+    pub async fn told(&self) -> BTreeMap<String, u64> {
+        self.get("/lies/told").await.json().await.expect("counts")
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
@@ -204,20 +213,4 @@ async fn a_resting_order_fills_when_the_quote_crosses_it() {
     let found: OrderView = found.json().await.expect("an order");
     assert_eq!(found.status, BrokerStatus::Filled);
     assert_eq!(found.fills[0].px.to_string(), "146.995");
-}
-
-#[tokio::test]
-async fn its_lies_reset_the_connection_before_or_after_applying() {
-    let broker = PaperBroker::start(&["--quotes", "USDJPY=147.250/147.252"]);
-    let send = |id: &'static str| {
-        broker.http.post(format!("{}/v1/orders", broker.url)).json(&order(id)).send()
-    };
-    broker.lie(json!({"reset_before_apply_every": 1})).await;
-    assert!(send("key-reset-1").await.is_err());
-    assert!(broker.orders().is_empty());
-    broker.lie(json!({"drop_answer_every": 1})).await;
-    assert!(send("key-drop-01").await.is_err());
-    assert_eq!(broker.orders().len(), 1);
-    broker.lie(json!({})).await;
-    assert_eq!(send("key-fine-01").await.expect("an answer").status(), StatusCode::CREATED);
 }
