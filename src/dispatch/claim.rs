@@ -55,7 +55,7 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let tx = client.transaction().await?;
     let ours = lanes::hold(&tx, &dispatch.ctx.worker, idle).await?;
     let halts = risk::halts(&*tx).await?;
-    let per_lane = match dispatch.capabilities.dedupes_by_client_id {
+    let per_lane = match dispatch.known().capabilities.dedupes_by_client_id {
         true => PER_LANE_DEDUPED,
         false => 1,
     };
@@ -129,7 +129,7 @@ fn instead(
     } else if let Some(code) = stopped {
         Event::Cancel { code: code.into() }
     } else {
-        let code = cannot_take(&dispatch.capabilities, order)?;
+        let code = cannot_take(&dispatch.known().capabilities, order)?;
         Event::Reject { code: code.into() }
     };
     Some(Finding::Facts(vec![event]))

@@ -19,13 +19,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::broker::protocol::{Capabilities, PlaceOrder};
-use self::broker::rest::{HandshakeError, Rest};
-use self::broker::{client_order_id, on_tick};
+use self::broker::handshake::{HandshakeError, Known, shake_hands};
+use self::broker::protocol::PlaceOrder;
+use self::broker::rest::Rest;
+use self::broker::{Broker, client_order_id, on_tick};
 use self::events::Scribe;
 use self::fold::{Manners, Outcome};
 use self::halts::Halts;
@@ -97,8 +99,8 @@ impl DispatchError {
 /// What every part of dispatch needs.
 pub(crate) struct Dispatch {
     ctx: Context,
-    broker: Rest,
-    capabilities: Capabilities,
+    broker: Arc<dyn Broker>,
+    known: ArcSwap<Known>,
     scribe: Scribe,
     emitter: Emitter,
     halts: Halts,
@@ -121,9 +123,19 @@ struct Flights {
     counted: Option<Boot>,
 }
 
-/// Sends decided orders until `stop`, then drains.
+/// Sends decided orders to the configured broker until `stop`, then drains.
 pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), DispatchError> {
-    let Some(dispatch) = start(ctx, &stop).await? else { return Ok(()) };
+    let broker = Arc::new(Rest::of(&ctx.config)?);
+    run_with(ctx, broker, stop).await
+}
+
+/// Sends decided orders to this broker until `stop`, then drains.
+pub async fn run_with(
+    ctx: Context,
+    broker: Arc<dyn Broker>,
+    stop: CancellationToken,
+) -> Result<(), DispatchError> {
+    let Some(dispatch) = start(ctx, broker, &stop).await? else { return Ok(()) };
     let config = dispatch.ctx.config.clone();
     let wake = Arc::new(Notify::new());
     tokio::spawn(listen(config.database.url.clone(), OUTBOX_CHANNEL, wake.clone(), stop.clone()));
@@ -219,10 +231,11 @@ impl Flights {
 /// Handshake, schemas, halts. Waits for a service that is away; a wrong broker ends the role (F61).
 async fn start(
     ctx: Context,
+    broker: Arc<dyn Broker>,
     stop: &CancellationToken,
 ) -> Result<Option<Arc<Dispatch>>, DispatchError> {
     loop {
-        let error = match prepare(&ctx, stop).await {
+        let error = match prepare(&ctx, broker.clone(), stop).await {
             Ok(dispatch) => return Ok(Some(Arc::new(dispatch))),
             Err(error) if error.disposition() == Disposition::Halt => return Err(error),
             Err(error) => error,
@@ -236,11 +249,15 @@ async fn start(
     }
 }
 
-async fn prepare(ctx: &Context, stop: &CancellationToken) -> Result<Dispatch, DispatchError> {
-    let (broker, capabilities) = Rest::connect(&ctx.config.broker).await?;
+async fn prepare(
+    ctx: &Context,
+    broker: Arc<dyn Broker>,
+    stop: &CancellationToken,
+) -> Result<Dispatch, DispatchError> {
+    let known = shake_hands(&*broker, &ctx.config.broker.environment).await?;
     Ok(Dispatch {
         broker,
-        capabilities,
+        known: ArcSwap::from_pointee(known),
         scribe: Scribe::new(&ctx.config, &ctx.registry).await?,
         halts: Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?,
         // Last: its sweep goes on in the background, and a start that fails is tried again.
@@ -272,18 +289,23 @@ async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), Dispatch
 }
 
 impl Dispatch {
+    /// What the broker says it is and can, now.
+    fn known(&self) -> Arc<Known> {
+        self.known.load_full()
+    }
+
     fn client_order_id(&self, key: &IdempotencyKey) -> String {
-        client_order_id(key, &self.capabilities.client_id)
+        client_order_id(key, &self.known.load().capabilities.client_id)
     }
 
     fn manners(&self) -> Manners {
         let settle_ms = self.ctx.config.broker.settle_ms;
-        Manners { capabilities: self.capabilities.clone(), settle_ms }
+        Manners { capabilities: self.known.load().capabilities.clone(), settle_ms }
     }
 
     /// What is sent for a row: the same every time.
     fn place_order(&self, row: &OrderRow) -> PlaceOrder {
-        let tick = self.capabilities.price_tick;
+        let tick = self.known.load().capabilities.price_tick;
         let price =
             |p: Option<rust_decimal::Decimal>| p.map(|p| on_tick(p.normalize(), row.side, tick));
         PlaceOrder {

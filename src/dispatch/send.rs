@@ -71,7 +71,7 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
         known = Some(may_write(lease, &halts, &claimed.row, claimed.alive_until)?);
         Ok(())
     };
-    let placed = dispatch.broker.place(&claimed.order, may_write).await;
+    let placed = dispatch.broker.place(&claimed.order, Box::new(may_write)).await;
     drop(known);
     let took = boot().since(started);
     let metrics = &dispatch.ctx.metrics;
@@ -169,6 +169,9 @@ fn of(
 
 /// Asks the broker what became of one order.
 pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
+    if !dispatch.known().capabilities.query_by_client_id {
+        return vec![of(row, Finding::CannotAsk, None, Value::Null, None, None)];
+    }
     let order = dispatch.place_order(&row);
     let asked = dispatch.broker.ask(&order).await;
     let outcome = match asked {

@@ -225,7 +225,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
 
 /// The exit code that fits an error: configuration, a service away, or a bug.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    use crate::dispatch::broker::rest::HandshakeError;
+    use crate::dispatch::broker::handshake::HandshakeError;
     use crate::kafka::KafkaError;
     use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
@@ -244,6 +244,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
                 MigrateError::Mismatch { .. } => Some(Exit::BadConfig),
                 _ => Some(Exit::Unavailable),
             }
+        } else if let Some(HandshakeError::Secret(_)) = found.downcast_ref::<HandshakeError>() {
+            Some(Exit::BadConfig)
         } else if found.downcast_ref::<AdminError>().is_some_and(AdminError::no_rights) {
             Some(Exit::NoRights)
         } else if found.is::<RegistryError>()

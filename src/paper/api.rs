@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use super::desk::{Arrival, Call, Desk, Placed};
 use super::lies::{After, Before};
 use super::line::Cut;
-use super::steer;
+use super::{guard, steer};
 use crate::dispatch::broker::protocol::{
     BrokerStatus, CancelOrder, ENVIRONMENT_HEADER, EventPage, OrderView, PlaceOrder, Refusal,
     ReplaceOrder,
 };
+use crate::dispatch::broker::signing::Key;
 use crate::runtime::clock;
 
 /// What the huge lie adds to an answer, bytes.
@@ -34,6 +36,7 @@ const LOOK_MS: u64 = 20;
 pub(super) struct Shared {
     pub(super) desk: Arc<Mutex<Desk>>,
     pub(super) environment: Arc<str>,
+    pub(super) key: Option<Arc<Key>>,
 }
 
 impl Shared {
@@ -105,12 +108,13 @@ impl IntoResponse for Answer {
 pub(super) fn router(shared: Shared) -> Router {
     Router::new()
         .route("/v1/capabilities", get(capabilities))
-        .route("/v1/orders", post(place).get(steer::orders))
+        .route("/v1/orders", post(place))
         .route("/v1/orders/by-client-id/{id}", get(by_client_id))
         .route("/v1/orders/by-client-id/{id}/cancel", post(cancel))
         .route("/v1/orders/by-client-id/{id}/replace", post(replace))
         .route("/v1/events", get(events))
         .route("/v1/positions", get(positions))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), guard::signed))
         .merge(steer::routes())
         .with_state(shared)
 }

@@ -6,6 +6,7 @@ mod api;
 mod book;
 pub mod desk;
 pub mod fill;
+mod guard;
 pub mod ledger;
 pub mod lies;
 mod line;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::dispatch::broker::signing::Key;
 use crate::runtime::clock;
 
 use fill::PaperQuote;
@@ -43,6 +45,8 @@ pub struct Options {
     pub quotes: BTreeMap<String, PaperQuote>,
     /// How it misbehaves.
     pub lies: Lies,
+    /// Calls must be signed with it.
+    pub key: Option<Key>,
 }
 
 /// Why the paper broker does not run.
@@ -72,8 +76,12 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Result<Running,
     tokio::spawn(days(desk.clone(), stop.clone()));
     let listener = tokio::net::TcpListener::bind(options.listen).await?;
     let address = listener.local_addr()?;
-    let app = api::router(api::Shared { desk, environment: environment.into() })
-        .into_make_service_with_connect_info::<Cut>();
+    let app = api::router(api::Shared {
+        desk,
+        environment: environment.into(),
+        key: options.key.map(Arc::new),
+    })
+    .into_make_service_with_connect_info::<Cut>();
     let ended = tokio::spawn(async move {
         let served =
             axum::serve(Lines(listener), app).with_graceful_shutdown(stop.cancelled_owned());

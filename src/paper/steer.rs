@@ -22,6 +22,7 @@ const PAGE_MAX: usize = 10_000;
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/livez", get(|| async { "alive\n" }))
+        .route("/v1/orders", get(orders))
         .route("/v1/ledger", get(ledger))
         .route("/quotes", post(quotes))
         .route("/fills", post(fill))
@@ -31,13 +32,13 @@ pub(super) fn routes() -> Router<Shared> {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Page {
+struct Page {
     #[serde(default)]
     after: usize,
     limit: Option<usize>,
 }
 
-pub(super) async fn orders(State(shared): State<Shared>, Query(page): Query<Page>) -> Answer {
+async fn orders(State(shared): State<Shared>, Query(page): Query<Page>) -> Answer {
     let limit = page.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX);
     let found = shared.desk().orders(page.after, limit);
     shared.tell(answer(StatusCode::OK, &found)).await

@@ -12,6 +12,8 @@ use crate::domain::request::{OrderType, Side, TimeInForce};
 
 /// Header of every call: the environment the caller means to trade in (F61).
 pub const ENVIRONMENT_HEADER: &str = "noctus-environment";
+/// Header of every call that changes something: the same on every retry of it.
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
 /// `POST /v1/orders`: one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ mod floor;
 use floor::{Decided, Floor};
 use futures::future::join_all;
 use noctus::dispatch::DispatchError;
-use noctus::dispatch::broker::rest::HandshakeError;
+use noctus::dispatch::broker::handshake::HandshakeError;
 use serde_json::json;
 
 const QUOTES: &[&str] = &["--quotes", "USDJPY=147.250/147.252"];

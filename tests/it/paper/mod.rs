@@ -2,6 +2,7 @@
 
 mod calls;
 mod lies;
+mod signed;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -25,12 +26,17 @@ pub struct PaperBroker {
 impl PaperBroker {
     /// Starts one with a new ledger.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, None)
+    }
+
+    /// Starts one with a new ledger that takes only calls signed with this secret.
+    pub fn start_with(arguments: &[&str], secret: Option<&str>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("noctus-it-paper-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
-        let (process, url) = spawn(&folder, arguments);
+        let (process, url) = spawn_at("127.0.0.1:0", &folder, arguments, secret);
         Self { process, folder, url, http: Client::builder().no_proxy().build().expect("a client") }
     }
 
@@ -42,7 +48,7 @@ impl PaperBroker {
 
     /// Starts it again, after a kill, at this address.
     pub fn restart_at(&mut self, address: &str, arguments: &[&str]) {
-        (self.process, self.url) = spawn_at(address, &self.folder, arguments);
+        (self.process, self.url) = spawn_at(address, &self.folder, arguments, None);
     }
 
     /// SIGKILL.
@@ -111,11 +117,18 @@ impl Drop for PaperBroker {
 }
 
 fn spawn(folder: &Path, arguments: &[&str]) -> (Child, String) {
-    spawn_at("127.0.0.1:0", folder, arguments)
+    spawn_at("127.0.0.1:0", folder, arguments, None)
 }
 
-fn spawn_at(address: &str, folder: &Path, arguments: &[&str]) -> (Child, String) {
+fn spawn_at(
+    address: &str,
+    folder: &Path,
+    arguments: &[&str],
+    secret: Option<&str>,
+) -> (Child, String) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_noctus"))
+        .env_remove("NOCTUS_BROKER_SECRET")
+        .envs(secret.map(|secret| ("NOCTUS_BROKER_SECRET", secret)))
         .args(["paper-broker", "--listen", address, "--ledger"])
         .arg(folder.join("ledger.jsonl"))
         .args(arguments)
