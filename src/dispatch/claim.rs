@@ -55,7 +55,8 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let tx = client.transaction().await?;
     let ours = lanes::hold(&tx, &dispatch.ctx.worker, idle).await?;
     let halts = risk::halts(&*tx).await?;
-    let per_lane = match dispatch.known().capabilities.dedupes_by_client_id {
+    let known = dispatch.known();
+    let per_lane = match known.capabilities.dedupes_by_client_id {
         true => PER_LANE_DEDUPED,
         false => 1,
     };
@@ -75,7 +76,9 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     }
     let attempts: Vec<(&OrderRow, i64)> =
         going.iter().map(|(row, _)| (row, epochs[&row.lane()])).collect();
-    let begun = outbox::begin_attempts(&tx, &dispatch.ctx.worker, &attempts).await?;
+    let ids: Vec<&str> = going.iter().map(|(_, order)| order.client_order_id.as_str()).collect();
+    let under = (ids.as_slice(), known.digest.as_str());
+    let begun = outbox::begin_attempts(&tx, &dispatch.ctx.worker, &attempts, under).await?;
     if begun.len() != going.len() {
         return Err(DispatchError::Moved);
     }

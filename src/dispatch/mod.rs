@@ -7,8 +7,12 @@ mod claim;
 mod events;
 mod fence;
 mod fold;
+mod follow;
 mod halts;
+mod heed;
+mod hourly;
 mod lanes;
+mod reconcile;
 pub mod resolve;
 mod send;
 mod settle;
@@ -20,19 +24,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::broker::handshake::{HandshakeError, Known, shake_hands};
-use self::broker::protocol::PlaceOrder;
+use self::broker::protocol::{ClientId, OrderView, PlaceOrder};
 use self::broker::rest::Rest;
 use self::broker::{Broker, client_order_id, on_tick};
 use self::events::Scribe;
 use self::fold::{Manners, Outcome};
 use self::halts::Halts;
+use self::heed::Ear;
 use self::lanes::Lanes;
-use crate::domain::text::IdempotencyKey;
 use crate::kafka::registry::RegistryError;
 use crate::owed::Emitter;
 use crate::pg::lanes::LaneKey;
@@ -66,6 +70,8 @@ pub enum DispatchError {
     Outbox(#[from] OutboxError),
     #[error("an order was moved by someone else in between")]
     Moved,
+    #[error("the broker does not tell its positions: {0}")]
+    Positions(broker::NoAnswer),
     #[error(transparent)]
     Encode(#[from] crate::wire::EncodeError),
     #[error("a sender ended badly: {0}")]
@@ -85,7 +91,9 @@ impl DispatchError {
     fn disposition(&self) -> Disposition {
         use DispatchError::*;
         match self {
-            Pool(_) | Postgres(_) | Moved | Outbox(OutboxError::Postgres(_)) => Disposition::Retry,
+            Pool(_) | Postgres(_) | Moved | Positions(_) | Outbox(OutboxError::Postgres(_)) => {
+                Disposition::Retry
+            }
             Handshake(HandshakeError::Unavailable { .. }) => Disposition::Retry,
             Registry(RegistryError::Unavailable { .. }) => Disposition::Retry,
             Handshake(_) | Registry(_) | Kafka(_) | Outbox(OutboxError::Row { .. }) => {
@@ -120,6 +128,7 @@ struct Flights {
     flying: JoinSet<Landed>,
     asking: HashSet<String>,
     landed: Vec<Landed>,
+    ear: Ear,
     counted: Option<Boot>,
 }
 
@@ -139,13 +148,16 @@ pub async fn run_with(
     let config = dispatch.ctx.config.clone();
     let wake = Arc::new(Notify::new());
     tokio::spawn(listen(config.database.url.clone(), OUTBOX_CHANNEL, wake.clone(), stop.clone()));
+    let (mut heard, mut unusable) = listen_to_broker(&dispatch);
     let mut flights = Flights::default();
     loop {
         // In this order: a stop stops; what landed frees lanes; then what is new.
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
+            Some(error) = unusable.recv() => return Err(error.into()),
             Some(landed) = flights.flying.join_next() => flights.landed.push(landed?),
+            Some(views) = heard.recv() => flights.ear.hear(views),
             () = wake.notified() => flights.lanes.look_again(),
             () = tokio::time::sleep(Duration::from_millis(config.dispatch.poll_ms)) => {}
         }
@@ -166,6 +178,22 @@ pub async fn run_with(
     drain(&dispatch, flights).await
 }
 
+/// Begins what goes on beside the loop: the broker's events, handshakes, comparisons of positions. What is
+/// heard, and an error if the broker must not be used any more.
+fn listen_to_broker(
+    dispatch: &Arc<Dispatch>,
+) -> (mpsc::Receiver<Vec<OrderView>>, mpsc::Receiver<HandshakeError>) {
+    let (tell, heard) = mpsc::channel(follow::PAGES_MAX);
+    if dispatch.known().capabilities.events {
+        let (broker, metrics) = (dispatch.broker.clone(), dispatch.ctx.metrics.clone());
+        tokio::spawn(follow::follow(broker, metrics, tell, dispatch.stop.clone()));
+    }
+    let (end, unusable) = mpsc::channel(1);
+    tokio::spawn(hourly::handshakes(dispatch.clone(), end));
+    tokio::spawn(hourly::comparisons(dispatch.clone()));
+    (heard, unusable)
+}
+
 /// Settle what landed, look after the lanes, claim and send, ask what is due.
 async fn round(
     dispatch: &Arc<Dispatch>,
@@ -174,6 +202,12 @@ async fn round(
 ) -> Result<(), DispatchError> {
     flights.settle(dispatch).await?;
     flights.lanes.keep(dispatch).await?;
+    let ours = flights.lanes.all().into_iter().map(|lane| lane.key).collect();
+    let outcomes = flights.ear.heed(dispatch, &ours).await?;
+    if !outcomes.is_empty() {
+        flights.landed.push(Landed { lane: None, outcomes });
+        flights.settle(dispatch).await?;
+    }
     let room =
         |f: &Flights| dispatch.ctx.config.dispatch.in_flight_max.saturating_sub(f.flying.len());
     let claim = claim::claim(dispatch, &flights.lanes.idle(room(flights))).await?;
@@ -255,7 +289,7 @@ async fn prepare(
     stop: &CancellationToken,
 ) -> Result<Dispatch, DispatchError> {
     let known = shake_hands(&*broker, &ctx.config.broker.environment).await?;
-    Ok(Dispatch {
+    let dispatch = Dispatch {
         broker,
         known: ArcSwap::from_pointee(known),
         scribe: Scribe::new(&ctx.config, &ctx.registry).await?,
@@ -264,7 +298,10 @@ async fn prepare(
         emitter: Emitter::start(ctx, stop.clone())?,
         stop: stop.clone(),
         ctx: ctx.clone(),
-    })
+    };
+    // Before the first attempt refers to it.
+    hourly::note(&dispatch, &dispatch.known()).await?;
+    Ok(dispatch)
 }
 
 /// Waits for answers on their way, settles them, and lets the lanes go.
@@ -288,14 +325,18 @@ async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), Dispatch
     Ok(())
 }
 
+/// The id by which the broker knows an order, or will: once sent, it stays what it was.
+fn order_id(row: &OrderRow, allowed: &ClientId) -> String {
+    match &row.sent_as {
+        Some(sent) => sent.client_order_id.clone(),
+        None => client_order_id(&row.key, allowed),
+    }
+}
+
 impl Dispatch {
     /// What the broker says it is and can, now.
     fn known(&self) -> Arc<Known> {
         self.known.load_full()
-    }
-
-    fn client_order_id(&self, key: &IdempotencyKey) -> String {
-        client_order_id(key, &self.known.load().capabilities.client_id)
     }
 
     fn manners(&self) -> Manners {
@@ -305,11 +346,15 @@ impl Dispatch {
 
     /// What is sent for a row: the same every time.
     fn place_order(&self, row: &OrderRow) -> PlaceOrder {
-        let tick = self.known.load().capabilities.price_tick;
+        let known = self.known.load();
+        let tick = match &row.sent_as {
+            Some(sent) => sent.price_tick,
+            None => known.capabilities.price_tick,
+        };
         let price =
             |p: Option<rust_decimal::Decimal>| p.map(|p| on_tick(p.normalize(), row.side, tick));
         PlaceOrder {
-            client_order_id: self.client_order_id(&row.key),
+            client_order_id: order_id(row, &known.capabilities.client_id),
             account: row.account.to_string(),
             symbol: row.symbol.to_string(),
             side: row.side,

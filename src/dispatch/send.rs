@@ -192,6 +192,16 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
     vec![outcome]
 }
 
+/// A finding that the broker told by itself.
+pub fn told(row: OrderRow, finding: Finding, view: &OrderView) -> Outcome {
+    let ends = match &finding {
+        Finding::Facts(_) => Some(ended(view)),
+        _ => None,
+    };
+    let detail = json!({"order_ref": view.order_ref, "found_by": "event"});
+    of(row, finding, ends, detail, Some(view), None)
+}
+
 /// An attempt whose worker is gone: its outcome is unknown until the broker was asked (C-OUT-3).
 pub fn taken_over(row: OrderRow) -> Outcome {
     let detail = json!({"code": "taken_over"});

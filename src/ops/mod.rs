@@ -1,6 +1,7 @@
 //! Verbs of the command line. `argv` → one function → exit code.
 
 pub mod bench;
+mod broker;
 pub mod completions;
 pub mod config;
 pub mod dead_letters;
@@ -137,6 +138,8 @@ enum Command {
     Explain(explain::Args),
     /// List orders, show one, or end one that is PARKED (a second person approves)
     Orders(orders::Args),
+    /// What the broker says it can, and its positions beside ours
+    Broker(broker::Args),
     /// Stop sending: everything, or an account, a symbol, a strategy
     Halt(halts::StopArgs),
     /// Send only what reduces positions
@@ -206,6 +209,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Key(a) => key::run(a, global).await,
         Command::Explain(a) => explain::run(a, global).await,
         Command::Orders(a) => orders::run(a, global).await,
+        Command::Broker(a) => broker::run(a, global).await,
         Command::Halt(a) => halts::stop(a, "halted", global).await,
         Command::ReduceOnly(a) => halts::stop(a, "reduce_only", global).await,
         Command::Resume(a) => halts::resume(a, global).await,

@@ -285,6 +285,7 @@ struct Since {
     after: Option<u64>,
     #[serde(default)]
     wait_ms: u64,
+    limit: Option<u64>,
 }
 
 /// Answers as soon as there is an event after this number; without a number: which is the newest.
@@ -297,7 +298,7 @@ async fn events(State(shared): State<Shared>, Query(since): Query<Since>) -> Ans
     let until = tokio::time::Instant::now() + wait;
     let mut written = shared.desk().ledger().durable();
     loop {
-        let page = shared.desk().events(after, clock::now());
+        let page = shared.desk().events(after, since.limit, clock::now());
         if page.last > after || tokio::time::Instant::now() >= until {
             return shared.tell(answer(StatusCode::OK, &page)).await;
         }

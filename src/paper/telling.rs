@@ -48,13 +48,14 @@ impl Desk {
     }
 
     /// Events after this number, as many as can be told now.
-    pub fn events(&self, after: u64, now: Timestamp) -> EventPage {
+    pub fn events(&self, after: u64, limit: Option<u64>, now: Timestamp) -> EventPage {
         let age_ms = |n| {
             let moment = self.book.moment(n);
             moment.map_or(0, |m| i64::try_from(now.duration_since(m.at).as_millis()).unwrap_or(0))
         };
+        let limit = limit.unwrap_or(EVENTS_MAX).clamp(1, EVENTS_MAX);
         let wait_ms = i64::try_from(self.lies.delay_event_ms).unwrap_or(i64::MAX);
-        let mut last = self.book.moments().min(after.saturating_add(EVENTS_MAX)).max(after);
+        let mut last = self.book.moments().min(after.saturating_add(limit)).max(after);
         while last > after && age_ms(last) < wait_ms {
             last -= 1;
         }

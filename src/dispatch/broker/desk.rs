@@ -206,7 +206,7 @@ impl Broker for InProcess {
         };
         let until = tokio::time::Instant::now() + wait;
         loop {
-            let page = self.desk().events(after, clock::now());
+            let page = self.desk().events(after, None, clock::now());
             if page.last > after || tokio::time::Instant::now() >= until {
                 return Ok(page);
             }

@@ -26,6 +26,9 @@ use crate::runtime::secrets::{self, BadSecrets};
 /// The environment in which calls may go unsigned.
 const PAPER: &str = "paper";
 
+/// What one event takes, roughly, bytes: so many fit into an answer.
+const EVENT_BYTES: usize = 2_048;
+
 /// A broker over HTTP; cheap to clone.
 #[derive(Clone)]
 pub struct Rest {
@@ -343,7 +346,10 @@ impl Broker for Rest {
     async fn events(&self, after: Option<u64>, wait: Duration) -> Result<EventPage, NoAnswer> {
         let path = match after {
             None => "/v1/events".to_string(),
-            Some(after) => format!("/v1/events?after={after}&wait_ms={}", wait.as_millis()),
+            Some(after) => {
+                let limit = (self.answer_max_bytes / EVENT_BYTES).max(1);
+                format!("/v1/events?after={after}&wait_ms={}&limit={limit}", wait.as_millis())
+            }
         };
         self.get(&path, wait + self.timeout).await
     }

@@ -1,5 +1,6 @@
 //! Dispatch against a real Postgres and a paper broker that is a process of its own.
 
+mod broker;
 mod floor;
 
 use floor::{Decided, Floor};
