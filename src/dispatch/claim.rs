@@ -56,7 +56,8 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let tx = client.transaction().await?;
     let ours = lanes::hold(&tx, &dispatch.ctx.worker, idle).await?;
     let halts = risk::halts(&*tx).await?;
-    let per_lane = match dispatch.capabilities.dedupes_by_client_id {
+    let known = dispatch.known();
+    let per_lane = match known.capabilities.dedupes_by_client_id {
         true => PER_LANE_DEDUPED,
         false => 1,
     };
@@ -76,7 +77,9 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     }
     let attempts: Vec<(&OrderRow, i64)> =
         going.iter().map(|(row, _)| (row, epochs[&row.lane()])).collect();
-    let begun = outbox::begin_attempts(&tx, &dispatch.ctx.worker, &attempts).await?;
+    let ids: Vec<&str> = going.iter().map(|(_, order)| order.client_order_id.as_str()).collect();
+    let under = (ids.as_slice(), known.digest.as_str());
+    let begun = outbox::begin_attempts(&tx, &dispatch.ctx.worker, &attempts, under).await?;
     if begun.len() != going.len() {
         return Err(DispatchError::Moved);
     }
@@ -131,7 +134,7 @@ fn instead(
     } else if let Some(code) = stopped {
         Event::Cancel { code: code.into() }
     } else {
-        let code = cannot_take(&dispatch.capabilities, order)?;
+        let code = cannot_take(&dispatch.known().capabilities, order)?;
         Event::Reject { code: code.into() }
     };
     Some(Finding::Facts(vec![event]))

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::DispatchError;
 use crate::domain::event::Fill;
@@ -44,6 +44,18 @@ pub struct AlertSeen {
     pub severity: Severity,
     pub reason: String,
     pub at: Timestamp,
+}
+
+/// A rule that fired on something else than an order.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct Notice {
+    pub policy_name: &'static str,
+    pub severity: Severity,
+    /// What it is about: the same text is the same alert.
+    pub subject: String,
+    pub reason: String,
+    pub details: Value,
 }
 
 /// Turns steps and alerts into owed events.
@@ -135,5 +147,26 @@ impl Scribe {
             row.trace_id.as_bytes().to_vec(),
             wire::frame(self.alert_schema, &body),
         ))
+    }
+
+    /// An alert that is about no order: of this subject, once within a minute.
+    pub fn notice(&self, notice: &Notice, now: Timestamp) -> Result<Owed, DispatchError> {
+        let minute_us = 60_000_000;
+        let start = now.as_microsecond().div_euclid(minute_us) * minute_us;
+        let window_start = Timestamp::from_microsecond(start).unwrap_or(now);
+        let about = About::Process { subject: &notice.subject, window_start };
+        let alert = Alert {
+            event_id: EventId::new(about, &format!("alert:{}", notice.policy_name), 0),
+            trace_id: None,
+            idempotency_key: None,
+            policy_name: notice.policy_name.into(),
+            severity: notice.severity,
+            reason: notice.reason.clone(),
+            details: notice.details.clone(),
+            at: window_start,
+        };
+        let value = wire::frame(self.alert_schema, &wire::alert::encode(&alert)?);
+        let topic = Subject::Alert.topic();
+        Ok(Owed { topic, key: None, value: Some(value), headers: Vec::new() })
     }
 }

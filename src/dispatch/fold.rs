@@ -25,6 +25,8 @@ use crate::runtime::faults::is_planted;
 const QUESTIONS_MAX: i32 = 6;
 /// Pause between two questions about a working order, milliseconds.
 const WORKING_POLL_MS: u64 = 1_000;
+/// The same at a broker that tells events: questions are the net under them.
+const WORKING_NET_MS: u64 = 5_000;
 /// The broker's clock and the database's may differ by this much, seconds.
 const SKEW_S: i64 = 2;
 
@@ -43,6 +45,8 @@ pub enum Finding {
     NotFound,
     /// The broker was asked and gave no clear answer.
     NoAnswer { code: &'static str },
+    /// This broker answers no questions.
+    CannotAsk,
     /// It was to be sent again, and must not be now.
     AskAgain,
 }
@@ -89,6 +93,10 @@ impl Manners {
     /// First question about an UNKNOWN order: not before the broker can show it (F54).
     fn first_question_ms(&self) -> u64 {
         self.settle_ms.max(self.capabilities.visible_within_ms)
+    }
+
+    fn working_ms(&self) -> u64 {
+        if self.capabilities.events { WORKING_NET_MS } else { WORKING_POLL_MS }
     }
 
     /// The n-th pause: doubled, spread by ±10 %.
@@ -200,6 +208,7 @@ impl Fold<'_> {
             Finding::NotSent { .. }
             | Finding::Lost { .. }
             | Finding::NotFound
+            | Finding::CannotAsk
             | Finding::NoAnswer { .. }
                 if !newest =>
             {
@@ -226,6 +235,14 @@ impl Fold<'_> {
             Finding::NotFound if waits => {
                 self.quarantine("vanished", "the broker no longer knows an order it had accepted");
             }
+            // Sent again while that makes no second order and it lives, else for a person (C-OUT-2).
+            Finding::CannotAsk if self.order.status == Unknown => {
+                let lives = self.row.send_by.is_none_or(|by| by >= self.row.read_at);
+                if lives && manners.may_resend(self.row) {
+                    return NextQuestion::Never;
+                }
+                self.apply(&Event::Park { code: "cannot_ask".into() });
+            }
             Finding::NoAnswer { code } if self.order.status == Unknown => {
                 self.out.settled.query_no += 1;
                 if self.out.settled.query_no >= QUESTIONS_MAX {
@@ -238,10 +255,13 @@ impl Fold<'_> {
             Finding::AskAgain if self.order.status == Unknown => {
                 return NextQuestion::InMs(manners.question_ms(0, self.outcome.jitter));
             }
-            Finding::NotFound | Finding::NoAnswer { .. } | Finding::AskAgain => {}
+            Finding::NotFound
+            | Finding::CannotAsk
+            | Finding::NoAnswer { .. }
+            | Finding::AskAgain => {}
         }
         match self.order.status {
-            Accepted | PartiallyFilled => NextQuestion::InMs(WORKING_POLL_MS),
+            Accepted | PartiallyFilled => NextQuestion::InMs(manners.working_ms()),
             New | Filled | Rejected | Cancelled | Expired | Parked => NextQuestion::Never,
             Sent | Unknown => NextQuestion::Keep,
         }

@@ -7,8 +7,12 @@ mod claim;
 mod events;
 mod fence;
 mod fold;
+mod follow;
 mod halts;
+mod heed;
+mod hourly;
 mod lanes;
+mod reconcile;
 pub mod resolve;
 mod send;
 mod settle;
@@ -19,18 +23,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::broker::protocol::{Capabilities, PlaceOrder};
-use self::broker::rest::{HandshakeError, Rest};
-use self::broker::{client_order_id, on_tick};
+use self::broker::handshake::{HandshakeError, Known, shake_hands};
+use self::broker::protocol::{ClientId, OrderView, PlaceOrder};
+use self::broker::rest::Rest;
+use self::broker::{Broker, client_order_id, on_tick};
 use self::events::Scribe;
 use self::fold::{Manners, Outcome};
 use self::halts::Halts;
+use self::heed::Ear;
 use self::lanes::Lanes;
-use crate::domain::text::IdempotencyKey;
 use crate::kafka::registry::RegistryError;
 use crate::owed::Emitter;
 use crate::pg::lanes::LaneKey;
@@ -65,6 +71,8 @@ pub enum DispatchError {
     Outbox(#[from] OutboxError),
     #[error("an order was moved by someone else in between")]
     Moved,
+    #[error("the broker does not tell its positions: {0}")]
+    Positions(broker::NoAnswer),
     #[error(transparent)]
     Encode(#[from] crate::wire::EncodeError),
     #[error("a sender ended badly: {0}")]
@@ -84,7 +92,9 @@ impl DispatchError {
     fn disposition(&self) -> Disposition {
         use DispatchError::*;
         match self {
-            Pool(_) | Postgres(_) | Moved | Outbox(OutboxError::Postgres(_)) => Disposition::Retry,
+            Pool(_) | Postgres(_) | Moved | Positions(_) | Outbox(OutboxError::Postgres(_)) => {
+                Disposition::Retry
+            }
             Handshake(HandshakeError::Unavailable { .. }) => Disposition::Retry,
             Registry(RegistryError::Unavailable { .. }) => Disposition::Retry,
             Handshake(_) | Registry(_) | Kafka(_) | Outbox(OutboxError::Row { .. }) => {
@@ -98,8 +108,8 @@ impl DispatchError {
 /// What every part of dispatch needs.
 pub(crate) struct Dispatch {
     ctx: Context,
-    broker: Rest,
-    capabilities: Capabilities,
+    broker: Arc<dyn Broker>,
+    known: ArcSwap<Known>,
     scribe: Scribe,
     emitter: Emitter,
     halts: Halts,
@@ -119,22 +129,36 @@ struct Flights {
     flying: JoinSet<Landed>,
     asking: HashSet<String>,
     landed: Vec<Landed>,
+    ear: Ear,
     counted: Option<Boot>,
 }
 
-/// Sends decided orders until `stop`, then drains.
+/// Sends decided orders to the configured broker until `stop`, then drains.
 pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), DispatchError> {
-    let Some(dispatch) = start(ctx, &stop).await? else { return Ok(()) };
+    let broker = Arc::new(Rest::of(&ctx.config)?);
+    run_with(ctx, broker, stop).await
+}
+
+/// Sends decided orders to this broker until `stop`, then drains.
+pub async fn run_with(
+    ctx: Context,
+    broker: Arc<dyn Broker>,
+    stop: CancellationToken,
+) -> Result<(), DispatchError> {
+    let Some(dispatch) = start(ctx, broker, &stop).await? else { return Ok(()) };
     let config = dispatch.ctx.config.clone();
     let wake = Arc::new(Notify::new());
     tokio::spawn(listen(config.database.url.clone(), OUTBOX_CHANNEL, wake.clone(), stop.clone()));
+    let (mut heard, mut unusable) = listen_to_broker(&dispatch);
     let mut flights = Flights::default();
     loop {
         // In this order: a stop stops; what landed frees lanes; then what is new.
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
+            Some(error) = unusable.recv() => return Err(error.into()),
             Some(landed) = flights.flying.join_next() => flights.landed.push(landed?),
+            Some(views) = heard.recv() => flights.ear.hear(views),
             () = wake.notified() => flights.lanes.look_again(),
             () = tokio::time::sleep(Duration::from_millis(config.dispatch.poll_ms)) => {}
         }
@@ -155,6 +179,22 @@ pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), DispatchEr
     drain(&dispatch, flights).await
 }
 
+/// Begins what goes on beside the loop: the broker's events, handshakes, comparisons of positions. What is
+/// heard, and an error if the broker must not be used any more.
+fn listen_to_broker(
+    dispatch: &Arc<Dispatch>,
+) -> (mpsc::Receiver<Vec<OrderView>>, mpsc::Receiver<HandshakeError>) {
+    let (tell, heard) = mpsc::channel(follow::PAGES_MAX);
+    if dispatch.known().capabilities.events {
+        let (broker, metrics) = (dispatch.broker.clone(), dispatch.ctx.metrics.clone());
+        tokio::spawn(follow::follow(broker, metrics, tell, dispatch.stop.clone()));
+    }
+    let (end, unusable) = mpsc::channel(1);
+    tokio::spawn(hourly::handshakes(dispatch.clone(), end));
+    tokio::spawn(hourly::comparisons(dispatch.clone()));
+    (heard, unusable)
+}
+
 /// Settle what landed, look after the lanes, claim and send, ask what is due.
 async fn round(
     dispatch: &Arc<Dispatch>,
@@ -163,6 +203,12 @@ async fn round(
 ) -> Result<(), DispatchError> {
     flights.settle(dispatch).await?;
     flights.lanes.keep(dispatch).await?;
+    let ours = flights.lanes.all().into_iter().map(|lane| lane.key).collect();
+    let outcomes = flights.ear.heed(dispatch, &ours).await?;
+    if !outcomes.is_empty() {
+        flights.landed.push(Landed { lane: None, outcomes });
+        flights.settle(dispatch).await?;
+    }
     let room =
         |f: &Flights| dispatch.ctx.config.dispatch.in_flight_max.saturating_sub(f.flying.len());
     let claim = claim::claim(dispatch, &flights.lanes.idle(room(flights))).await?;
@@ -220,10 +266,11 @@ impl Flights {
 /// Handshake, schemas, halts. Waits for a service that is away; a wrong broker ends the role (F61).
 async fn start(
     ctx: Context,
+    broker: Arc<dyn Broker>,
     stop: &CancellationToken,
 ) -> Result<Option<Arc<Dispatch>>, DispatchError> {
     loop {
-        let error = match prepare(&ctx, stop).await {
+        let error = match prepare(&ctx, broker.clone(), stop).await {
             Ok(dispatch) => return Ok(Some(Arc::new(dispatch))),
             Err(error) if error.disposition() == Disposition::Halt => return Err(error),
             Err(error) => error,
@@ -237,18 +284,25 @@ async fn start(
     }
 }
 
-async fn prepare(ctx: &Context, stop: &CancellationToken) -> Result<Dispatch, DispatchError> {
-    let (broker, capabilities) = Rest::connect(&ctx.config.broker).await?;
-    Ok(Dispatch {
+async fn prepare(
+    ctx: &Context,
+    broker: Arc<dyn Broker>,
+    stop: &CancellationToken,
+) -> Result<Dispatch, DispatchError> {
+    let known = shake_hands(&*broker, &ctx.config.broker.environment).await?;
+    let dispatch = Dispatch {
         broker,
-        capabilities,
+        known: ArcSwap::from_pointee(known),
         scribe: Scribe::new(&ctx.config, &ctx.registry).await?,
         halts: Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?,
         // Last: its sweep goes on in the background, and a start that fails is tried again.
         emitter: Emitter::start(ctx, stop.clone())?,
         stop: stop.clone(),
         ctx: ctx.clone(),
-    })
+    };
+    // Before the first attempt refers to it.
+    hourly::note(&dispatch, &dispatch.known()).await?;
+    Ok(dispatch)
 }
 
 /// Waits for answers on their way, settles them, and lets the lanes go.
@@ -272,26 +326,39 @@ async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), Dispatch
     Ok(())
 }
 
+/// The id by which the broker knows an order, or will: once sent, it stays what it was.
+fn order_id(row: &OrderRow, allowed: &ClientId) -> String {
+    match &row.sent_as {
+        Some(sent) => sent.client_order_id.clone(),
+        None => client_order_id(&row.key, allowed),
+    }
+}
+
 impl Dispatch {
-    fn client_order_id(&self, key: &IdempotencyKey) -> String {
-        if is_planted("no-dedupe") {
-            return format!("{key}-{}", std::process::id());
-        }
-        client_order_id(key, &self.capabilities.client_id)
+    /// What the broker says it is and can, now.
+    fn known(&self) -> Arc<Known> {
+        self.known.load_full()
     }
 
     fn manners(&self) -> Manners {
         let settle_ms = self.ctx.config.broker.settle_ms;
-        Manners { capabilities: self.capabilities.clone(), settle_ms }
+        Manners { capabilities: self.known.load().capabilities.clone(), settle_ms }
     }
 
     /// What is sent for a row: the same every time.
     fn place_order(&self, row: &OrderRow) -> PlaceOrder {
-        let tick = self.capabilities.price_tick;
+        let known = self.known.load();
+        let tick = match &row.sent_as {
+            Some(sent) => sent.price_tick,
+            None => known.capabilities.price_tick,
+        };
         let price =
             |p: Option<rust_decimal::Decimal>| p.map(|p| on_tick(p.normalize(), row.side, tick));
         PlaceOrder {
-            client_order_id: self.client_order_id(&row.key),
+            client_order_id: match is_planted("no-dedupe") {
+                true => format!("{}-{}", row.key, std::process::id()),
+                false => order_id(row, &known.capabilities.client_id),
+            },
             account: row.account.to_string(),
             symbol: row.symbol.to_string(),
             side: row.side,

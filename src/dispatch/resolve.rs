@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::DispatchError;
+use super::broker::handshake::shake_hands;
 use super::broker::rest::Rest;
 use super::events::Scribe;
 use super::fold::{Finding, Manners, Outcome};
@@ -118,7 +119,9 @@ pub async fn approve(
     by: &str,
 ) -> Result<(Resolution, OrderStatus), ResolveError> {
     let registry = Arc::new(Registry::new(&config.registry).map_err(DispatchError::from)?);
-    let (_, capabilities) = Rest::connect(&config.broker).await.map_err(DispatchError::from)?;
+    let broker = Rest::of(config).map_err(DispatchError::from)?;
+    let known = shake_hands(&broker, &config.broker.environment).await;
+    let capabilities = known.map_err(DispatchError::from)?.capabilities;
     let manners = Manners { capabilities, settle_ms: config.broker.settle_ms };
     let scribe = Scribe::new(config, &registry).await?;
     let mut client = pool.get().await.map_err(DispatchError::from)?;

@@ -72,7 +72,7 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
         known = Some(may_write(lease, &halts, &claimed.row, claimed.alive_until)?);
         Ok(())
     };
-    let placed = dispatch.broker.place(&claimed.order, may_write).await;
+    let placed = dispatch.broker.place(&claimed.order, Box::new(may_write)).await;
     drop(known);
     crash_point("dispatch/answer-read");
     let took = boot().since(started);
@@ -171,6 +171,9 @@ fn of(
 
 /// Asks the broker what became of one order.
 pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
+    if !dispatch.known().capabilities.query_by_client_id {
+        return vec![of(row, Finding::CannotAsk, None, Value::Null, None, None)];
+    }
     let order = dispatch.place_order(&row);
     let asked = dispatch.broker.ask(&order).await;
     crash_point("dispatch/reconcile-queried");
@@ -190,6 +193,16 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
         }
     };
     vec![outcome]
+}
+
+/// A finding that the broker told by itself.
+pub fn told(row: OrderRow, finding: Finding, view: &OrderView) -> Outcome {
+    let ends = match &finding {
+        Finding::Facts(_) => Some(ended(view)),
+        _ => None,
+    };
+    let detail = json!({"order_ref": view.order_ref, "found_by": "event"});
+    of(row, finding, ends, detail, Some(view), None)
 }
 
 /// An attempt whose worker is gone: its outcome is unknown until the broker was asked (C-OUT-3).

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rust_decimal::Decimal;
 
-use super::broker::client_order_id;
 use super::events::Scribe;
 use super::fold::{Folded, Manners, Outcome, fold};
-use super::{Dispatch, DispatchError};
+use super::{Dispatch, DispatchError, order_id};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::owed::{self, Owed};
 use crate::pg::attempts::{self, Ended};
@@ -169,7 +168,7 @@ async fn store(
     attempts::close(tx, &ended).await?;
     let mut owed = Vec::new();
     for (row, done) in folded {
-        let order_id = client_order_id(&row.key, &books.manners.capabilities.client_id);
+        let order_id = order_id(row, &books.manners.capabilities.client_id);
         for step in &done.steps {
             owed.push(books.scribe.step(row, &order_id, step.clone())?);
         }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
+use crate::dispatch::broker::protocol::{BrokerStatus, OrderView, PlaceOrder};
 use crate::domain::event::OrderStatus;
 use crate::domain::request::{OrderType, Side, TimeInForce};
 use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId};
@@ -44,5 +45,36 @@ pub fn order_row(key: &str) -> OrderRow {
         unit_value: Decimal::ONE,
         arm: None,
         read_at: at(1001),
+        sent_as: None,
+    }
+}
+
+/// A working order at the broker, to buy 100.
+pub fn order_view(id: &str) -> OrderView {
+    let order = PlaceOrder {
+        client_order_id: id.into(),
+        account: "main".into(),
+        symbol: "USDJPY".into(),
+        side: Side::Buy,
+        qty: Decimal::ONE_HUNDRED,
+        order_type: OrderType::Market,
+        limit_price: None,
+        stop_price: None,
+        stop_loss: None,
+        take_profit: None,
+        reference_price: Some(Decimal::from(150)),
+        time_in_force: TimeInForce::Gtc,
+        accept_by: None,
+        trace_id: Some("t-1".into()),
+    };
+    OrderView {
+        order,
+        order_ref: "p-1".into(),
+        status: BrokerStatus::Working,
+        code: None,
+        fills: vec![],
+        received_at: Timestamp::UNIX_EPOCH,
+        duplicate: false,
+        replaces: None,
     }
 }

@@ -2,6 +2,8 @@
 //! Never reads a clock or a socket; an event that cannot be is a value ([`Illegal`]), never a panic.
 //! Invariant: executed_qty only grows, each fill counts once, a final status stays but for its late fills.
 
+pub mod page;
+
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;

@@ -3,6 +3,7 @@
 use super::Exit;
 use crate::domain::catalogue::Language;
 use crate::domain::catalogue::page::page;
+use crate::domain::order::page::page as order_states;
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,8 @@ enum What {
         #[arg(long, value_enum, default_value = "en")]
         lang: Lang,
     },
+    /// What moves an order, and where to: docs/order-states.md
+    OrderStates,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -29,11 +32,11 @@ enum Lang {
 
 /// Prints a page.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    let What::Rules { lang } = args.what;
-    let language = match lang {
-        Lang::En => Language::English,
-        Lang::Ja => Language::Japanese,
+    let page = match args.what {
+        What::Rules { lang: Lang::En } => page(Language::English),
+        What::Rules { lang: Lang::Ja } => page(Language::Japanese),
+        What::OrderStates => order_states(),
     };
-    print!("{}", page(language));
+    print!("{page}");
     Ok(Exit::Ok)
 }

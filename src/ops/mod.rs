@@ -1,6 +1,7 @@
 //! Verbs of the command line. `argv` → one function → exit code.
 
 pub mod bench;
+mod broker;
 pub mod completions;
 pub mod config;
 pub mod dead_letters;
@@ -147,6 +148,8 @@ enum Command {
     Explain(explain::Args),
     /// List orders, show one, or end one that is PARKED (a second person approves)
     Orders(orders::Args),
+    /// What the broker says it can, and its positions beside ours
+    Broker(broker::Args),
     /// Stop sending: everything, or an account, a symbol, a strategy
     Halt(halts::StopArgs),
     /// Send only what reduces positions
@@ -240,6 +243,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Key(a) => key::run(a, global).await,
         Command::Explain(a) => explain::run(a, global).await,
         Command::Orders(a) => orders::run(a, global).await,
+        Command::Broker(a) => broker::run(a, global).await,
         Command::Halt(a) => halts::stop(a, "halted", global).await,
         Command::ReduceOnly(a) => halts::stop(a, "reduce_only", global).await,
         Command::Resume(a) => halts::resume(a, global).await,
@@ -259,7 +263,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
 
 /// The exit code that fits an error: configuration, a service away, or a bug.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    use crate::dispatch::broker::rest::HandshakeError;
+    use crate::dispatch::broker::handshake::HandshakeError;
     use crate::kafka::KafkaError;
     use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
@@ -280,6 +284,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
                 MigrateError::Mismatch { .. } => Some(Exit::BadConfig),
                 _ => Some(Exit::Unavailable),
             }
+        } else if let Some(HandshakeError::Secret(_)) = found.downcast_ref::<HandshakeError>() {
+            Some(Exit::BadConfig)
         } else if found.downcast_ref::<AdminError>().is_some_and(AdminError::no_rights) {
             Some(Exit::NoRights)
         } else if found.is::<RegistryError>()

@@ -7,9 +7,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Global};
+use crate::dispatch::broker::signing::Key;
 use crate::paper::fill::PaperQuote;
 use crate::paper::lies::Lies;
 use crate::paper::{self, Options, PaperError};
+use crate::runtime::secrets;
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -26,6 +28,9 @@ pub struct Args {
     /// Quotes it fills at, e.g. USDJPY=147.250/147.252,EURUSD=1.1000/1.1001
     #[arg(long, value_delimiter = ',', value_parser = quote, value_name = "SYMBOL=BID/ASK")]
     quotes: Vec<(String, PaperQuote)>,
+    /// Which key calls must be signed with, when NOCTUS_BROKER_SECRET or NOCTUS_BROKER_SECRET_FILE is set
+    #[arg(long, default_value = "noctus", value_name = "ID")]
+    key_id: String,
     #[command(flatten)]
     lies: Lies,
 }
@@ -36,7 +41,8 @@ fn quote(text: &str) -> Result<(String, PaperQuote), String> {
 }
 
 /// Runs the command until SIGTERM or SIGINT.
-pub async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
+pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
+    let secret = secrets::broker(global.dev)?;
     let stop = CancellationToken::new();
     let options = Options {
         listen: args.listen,
@@ -44,6 +50,7 @@ pub async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
         environment: args.environment,
         quotes: args.quotes.into_iter().collect(),
         lies: args.lies,
+        key: secret.map(|secret| Key { id: args.key_id, secret }),
     };
     let running = match paper::serve(options, stop.clone()).await {
         Ok(running) => running,

@@ -1,40 +1,51 @@
-//! The paper broker's paths: the contract of `docs/broker-api.md`, and a few of its own to steer it.
+//! The paper broker's paths of the contract in `docs/broker-api.md`.
+//! Never answers what is not on disk. Invariant: only a lie keeps an answer back or spoils it.
 
-use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
-use rust_decimal::Decimal;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::desk::{Desk, Placed};
-use super::fill::PaperQuote;
-use super::lies::{Cut, Lies};
+use super::desk::{Arrival, Call, Desk, Placed};
+use super::lies::{After, Before};
+use super::line::Cut;
+use super::{guard, steer};
 use crate::dispatch::broker::protocol::{
-    BrokerStatus, Capabilities, ClientId, ENVIRONMENT_HEADER, OrderView, PlaceOrder, Refusal,
+    BrokerStatus, CancelOrder, ENVIRONMENT_HEADER, EventPage, OrderView, PlaceOrder, Refusal,
+    ReplaceOrder,
 };
-use crate::domain::request::{OrderType, TimeInForce};
+use crate::dispatch::broker::signing::Key;
 use crate::runtime::clock;
+
+/// What the huge lie adds to an answer, bytes.
+const HUGE_BYTES: usize = 8 << 20;
+/// Longest wait for an event, milliseconds.
+const WAIT_MAX_MS: u64 = 30_000;
+/// Events may become tellable by their age alone: so often that is looked at, milliseconds.
+const LOOK_MS: u64 = 20;
 
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) desk: Arc<Mutex<Desk>>,
     pub(super) environment: Arc<str>,
+    pub(super) key: Option<Arc<Key>>,
 }
 
 impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
+    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().expect("no panic while the desk is held")
     }
 
     /// Waits until everything seen so far is on disk; only then it may be answered.
-    async fn durable(&self) -> Result<(), Response> {
+    pub(super) async fn durable(&self) -> Result<(), Answer> {
         let (newest, mut durable) = {
             let desk = self.desk();
             (desk.ledger().written(), desk.ledger().durable())
@@ -44,49 +55,72 @@ impl Shared {
             Err(_) => Err(refusal(StatusCode::INTERNAL_SERVER_ERROR, "ledger", "disk", None)),
         }
     }
+
+    /// What was found, once it is on disk.
+    pub(super) async fn tell(&self, answer: Answer) -> Answer {
+        self.durable().await.err().unwrap_or(answer)
+    }
+
+    fn is_meant(&self, headers: &HeaderMap) -> Result<(), Answer> {
+        let meant = headers.get(ENVIRONMENT_HEADER).and_then(|v| v.to_str().ok());
+        if meant.is_none_or(|meant| meant == &*self.environment) {
+            return Ok(());
+        }
+        let detail = format!("this is {}", self.environment);
+        Err(refusal(StatusCode::FORBIDDEN, "wrong_environment", detail, None))
+    }
+}
+
+/// An answer in JSON, before the lies have seen it.
+pub(super) struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+    retry_after: bool,
+}
+
+pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Answer {
+    let body = serde_json::to_vec(body).expect("an answer is plain data");
+    Answer { status, body, retry_after: false }
+}
+
+pub(super) fn refusal(
+    status: StatusCode,
+    error: &str,
+    detail: impl Into<String>,
+    original: Option<OrderView>,
+) -> Answer {
+    answer(status, &Refusal { error: error.into(), detail: detail.into(), original })
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let json = HeaderValue::from_static("application/json");
+        let mut response = (self.status, self.body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
 }
 
 /// The routes.
 pub(super) fn router(shared: Shared) -> Router {
     Router::new()
-        .route("/livez", get(|| async { "alive\n" }))
         .route("/v1/capabilities", get(capabilities))
-        .route("/v1/orders", post(place).get(orders))
+        .route("/v1/orders", post(place))
         .route("/v1/orders/by-client-id/{id}", get(by_client_id))
-        .route("/v1/ledger", get(ledger))
-        .route("/quotes", post(quotes))
-        .route("/lies", post(set_lies).get(lies))
+        .route("/v1/orders/by-client-id/{id}/cancel", post(cancel))
+        .route("/v1/orders/by-client-id/{id}/replace", post(replace))
+        .route("/v1/events", get(events))
+        .route("/v1/positions", get(positions))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), guard::signed))
+        .merge(steer::routes())
         .with_state(shared)
 }
 
-fn refusal(
-    status: StatusCode,
-    error: &str,
-    detail: impl Into<String>,
-    original: Option<OrderView>,
-) -> Response {
-    (status, Json(Refusal { error: error.into(), detail: detail.into(), original })).into_response()
-}
-
-async fn capabilities(State(shared): State<Shared>) -> Json<Capabilities> {
-    use OrderType::*;
-    use TimeInForce::*;
-    Json(Capabilities {
-        name: "paper".into(),
-        environment: shared.environment.to_string(),
-        min_qty: Decimal::new(1, 6),
-        qty_step: Decimal::new(1, 6),
-        price_tick: None,
-        time_in_force: vec![Gtc, Ioc, Fok, Day],
-        order_types: vec![Market, Limit, Stop, StopLimit],
-        client_id: ClientId { chars: "A-Za-z0-9_-".into(), max_length: 128 },
-        dedupes_by_client_id: true,
-        dedupe_horizon_s: None,
-        query_by_client_id: true,
-        visible_within_ms: 0,
-        honours_accept_by: true,
-        replace: false,
-    })
+async fn capabilities(State(shared): State<Shared>) -> Answer {
+    answer(StatusCode::OK, shared.desk().capabilities())
 }
 
 async fn place(
@@ -94,32 +128,59 @@ async fn place(
     ConnectInfo(cut): ConnectInfo<Cut>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let meant = headers.get(ENVIRONMENT_HEADER).and_then(|v| v.to_str().ok());
-    if meant.is_some_and(|meant| meant != &*shared.environment) {
-        let detail = format!("this is {}", shared.environment);
-        return refusal(StatusCode::FORBIDDEN, "wrong_environment", detail, None);
-    }
-    let order: PlaceOrder = match serde_json::from_slice(&body) {
-        Ok(order) => order,
-        Err(e) => return refusal(StatusCode::BAD_REQUEST, "bad_request", e.to_string(), None),
-    };
-    let (lies, nth) = shared.desk().arrived();
-    if lies.resets(nth) {
-        cut.cut();
-        return StatusCode::NO_CONTENT.into_response();
-    }
-    let placed = shared.desk().place(order, clock::now());
-    if let Err(failed) = shared.durable().await {
-        return failed;
-    }
-    if lies.delay_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(lies.delay_ms)).await;
-    }
-    if lies.drops(nth) {
-        cut.cut();
-        return StatusCode::NO_CONTENT.into_response();
-    }
+) -> Result<Response, Answer> {
+    shared.is_meant(&headers)?;
+    let order: PlaceOrder = parse(&body)?;
+    let id = order.client_order_id.clone();
+    carry_out(&shared, &cut, Call::Order, &id, |desk, arrival| {
+        placed(desk.place(order, arrival.mischief, clock::now()))
+    })
+    .await
+}
+
+async fn cancel(
+    State(shared): State<Shared>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Answer> {
+    shared.is_meant(&headers)?;
+    let wanted: CancelOrder = if body.is_empty() { CancelOrder::default() } else { parse(&body)? };
+    carry_out(&shared, &cut, Call::Cancel, &id, |desk, _| {
+        match desk.cancel(&id, wanted.reason, clock::now()) {
+            Some(view) => answer(StatusCode::OK, &view),
+            None => unknown_order(),
+        }
+    })
+    .await
+}
+
+async fn replace(
+    State(shared): State<Shared>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Answer> {
+    shared.is_meant(&headers)?;
+    let with: ReplaceOrder = parse(&body)?;
+    carry_out(&shared, &cut, Call::Replace, &id, |desk, _| {
+        placed(desk.replace(&id, with, clock::now()))
+    })
+    .await
+}
+
+fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Answer> {
+    serde_json::from_slice(body)
+        .map_err(|e| refusal(StatusCode::BAD_REQUEST, "bad_request", e.to_string(), None))
+}
+
+fn unknown_order() -> Answer {
+    refusal(StatusCode::NOT_FOUND, "unknown_order", "", None)
+}
+
+fn placed(placed: Placed) -> Answer {
     match placed {
         Placed::Conflict(original) => {
             let detail = "another order has this client order id";
@@ -129,73 +190,137 @@ async fn place(
             let code = view.code.clone().unwrap_or_else(|| "rejected".into());
             refusal(StatusCode::UNPROCESSABLE_ENTITY, &code, "", Some(view))
         }
-        Placed::New(view) => (StatusCode::CREATED, Json(view)).into_response(),
-        Placed::Repeat(view) => Json(view).into_response(),
+        Placed::New(view) => answer(StatusCode::CREATED, &view),
+        Placed::Repeat(view) => answer(StatusCode::OK, &view),
+        Placed::Unknown => unknown_order(),
+        Placed::Ended(original) => {
+            let detail = "an order that has ended is not replaced";
+            refusal(StatusCode::CONFLICT, "not_working", detail, Some(original))
+        }
     }
 }
 
-async fn by_client_id(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
-    let found = shared.desk().find(&id);
-    if let Err(failed) = shared.durable().await {
-        return failed;
+/// Carries a call out and answers it, as far as the lies let it.
+async fn carry_out(
+    shared: &Shared,
+    cut: &Cut,
+    call: Call,
+    id: &str,
+    work: impl FnOnce(&mut Desk, &Arrival) -> Answer,
+) -> Result<Response, Answer> {
+    let arrival = shared.desk().arrived(call);
+    if let Some(before) = arrival.before {
+        shared.desk().turn_away(call, id, before, clock::now());
+        shared.durable().await?;
+        return Ok(turned_away(cut, before));
     }
-    match found {
-        Some(view) => Json(view).into_response(),
-        None => refusal(StatusCode::NOT_FOUND, "unknown_order", "", None),
+    let answer = work(&mut shared.desk(), &arrival);
+    shared.durable().await?;
+    if arrival.delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(arrival.delay_ms)).await;
+    }
+    Ok(match arrival.after {
+        None => answer.into_response(),
+        Some(after) => spoiled(cut, after, answer),
+    })
+}
+
+fn reset(cut: &Cut) -> Response {
+    cut.cut();
+    StatusCode::NO_CONTENT.into_response()
+}
+
+fn turned_away(cut: &Cut, before: Before) -> Response {
+    let error = |status, error| refusal(status, error, "not applied", None);
+    match before {
+        Before::Reset => reset(cut),
+        Before::RateLimited => {
+            let answer = error(StatusCode::TOO_MANY_REQUESTS, "rate_limited");
+            Answer { retry_after: true, ..answer }.into_response()
+        }
+        Before::Error => error(StatusCode::INTERNAL_SERVER_ERROR, "error").into_response(),
+    }
+}
+
+fn spoiled(cut: &Cut, after: After, mut answer: Answer) -> Response {
+    match after {
+        After::Reset => return reset(cut),
+        After::Error => {
+            answer = refusal(StatusCode::INTERNAL_SERVER_ERROR, "error", "applied", None);
+        }
+        After::Malformed => answer.body.truncate(answer.body.len() / 2),
+        // Still JSON, and true but for its size: spaces between its last value and its end.
+        After::Huge => {
+            let end = answer.body.pop();
+            answer.body.resize(answer.body.len() + HUGE_BYTES, b' ');
+            answer.body.extend(end);
+        }
+        After::Drip => {
+            let bytes = futures::stream::unfold(answer.body.into_iter(), |mut left| async move {
+                let byte = left.next()?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Some((Ok::<_, Infallible>(vec![byte]), left))
+            });
+            return (answer.status, Body::from_stream(bytes)).into_response();
+        }
+    }
+    answer.into_response()
+}
+
+async fn by_client_id(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
+    let found = {
+        let desk = shared.desk();
+        if !desk.answers_queries() {
+            let detail = "orders cannot be asked about";
+            return refusal(StatusCode::NOT_IMPLEMENTED, "not_supported", detail, None);
+        }
+        desk.find(&id, clock::now())
+    };
+    let told = found.map_or_else(unknown_order, |view| answer(StatusCode::OK, &view));
+    shared.tell(told).await
+}
+
+#[derive(Deserialize)]
+struct Since {
+    after: Option<u64>,
+    #[serde(default)]
+    wait_ms: u64,
+    limit: Option<u64>,
+}
+
+/// Answers as soon as there is an event after this number; without a number: which is the newest.
+async fn events(State(shared): State<Shared>, Query(since): Query<Since>) -> Answer {
+    let Some(after) = since.after else {
+        let page = EventPage { events: vec![], last: shared.desk().newest_event() };
+        return shared.tell(answer(StatusCode::OK, &page)).await;
+    };
+    let wait = Duration::from_millis(since.wait_ms.min(WAIT_MAX_MS));
+    let until = tokio::time::Instant::now() + wait;
+    let mut written = shared.desk().ledger().durable();
+    loop {
+        let page = shared.desk().events(after, since.limit, clock::now());
+        if page.last > after || tokio::time::Instant::now() >= until {
+            return shared.tell(answer(StatusCode::OK, &page)).await;
+        }
+        let look = tokio::time::sleep(Duration::from_millis(LOOK_MS));
+        tokio::select! {
+            changed = written.changed() => if changed.is_err() { look.await },
+            () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => {}
+        }
     }
 }
 
 #[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    after: usize,
-    limit: Option<usize>,
+struct Of {
+    account: String,
 }
 
-/// Most orders in one page.
-const PAGE_MAX: usize = 10_000;
-
-async fn orders(State(shared): State<Shared>, Query(page): Query<Page>) -> Response {
-    let limit = page.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX);
-    let found = shared.desk().orders(page.after, limit);
-    match shared.durable().await {
-        Ok(()) => Json(found).into_response(),
-        Err(failed) => failed,
-    }
-}
-
-async fn ledger(State(shared): State<Shared>) -> Response {
-    let digest = shared.desk().digest();
-    match shared.durable().await {
-        Ok(()) => Json(digest).into_response(),
-        Err(failed) => failed,
-    }
-}
-
-async fn quotes(
+async fn positions(
     State(shared): State<Shared>,
-    Json(quotes): Json<BTreeMap<String, PaperQuote>>,
-) -> Response {
-    let now = clock::now();
-    if let Some((symbol, _)) = quotes.iter().find(|(_, q)| q.bid <= Decimal::ZERO || q.bid > q.ask)
-    {
-        let detail = format!("{symbol}: 0 < bid ≤ ask");
-        return refusal(StatusCode::BAD_REQUEST, "bad_quote", detail, None);
-    }
-    for (symbol, quote) in quotes {
-        shared.desk().quote(symbol, quote, now);
-    }
-    match shared.durable().await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(failed) => failed,
-    }
-}
-
-async fn lies(State(shared): State<Shared>) -> Json<Lies> {
-    Json(shared.desk().lies())
-}
-
-async fn set_lies(State(shared): State<Shared>, Json(lies): Json<Lies>) -> StatusCode {
-    shared.desk().set_lies(lies);
-    StatusCode::NO_CONTENT
+    Query(of): Query<Of>,
+    headers: HeaderMap,
+) -> Result<Answer, Answer> {
+    shared.is_meant(&headers)?;
+    let told = shared.desk().positions(&of.account, clock::now());
+    Ok(shared.tell(answer(StatusCode::OK, &told)).await)
 }

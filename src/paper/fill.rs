@@ -72,6 +72,13 @@ pub fn matched(order: &PlaceOrder, quote: Option<PaperQuote>) -> Match {
     }
 }
 
+/// A price for an order that fills although it should not: its own, else the market's, else its reference.
+pub fn own_price(order: &PlaceOrder, quote: Option<PaperQuote>) -> Option<Decimal> {
+    let side_price = |q: PaperQuote| if order.side == Side::Sell { q.bid } else { q.ask };
+    let own = order.limit_price.or(order.stop_price);
+    own.or(quote.map(side_price)).or(order.reference_price)
+}
+
 /// Whether `px` is as good as `limit` or better for this side.
 fn within(side: Side, px: Decimal, limit: Decimal) -> bool {
     if side == Side::Sell { px >= limit } else { px <= limit }

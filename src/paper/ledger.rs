@@ -34,12 +34,18 @@ pub struct Record {
 pub enum Entry {
     /// A new order, as it was first answered.
     Order(Box<OrderView>),
-    /// A working order moved.
+    /// An order moved: filled, cancelled, expired.
     Update {
-        /// Which.
+        /// Its client order id.
         client_order_id: String,
+        /// Which order; absent in old ledgers, where a client order id was one order.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        order_ref: Option<String>,
         /// Its status now.
         status: BrokerStatus,
+        /// Why it was cancelled or has expired.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
         /// The fills it got.
         fills: Vec<Fill>,
     },
@@ -50,14 +56,35 @@ pub enum Entry {
         /// Whether it was the same order (else it was refused).
         same: bool,
     },
+    /// A cancel or a replace came that changed nothing.
+    Moot {
+        /// What: `cancel` or `replace`.
+        what: String,
+        /// For which order.
+        client_order_id: String,
+    },
+    /// An order, a cancel or a replace came, and a lie kept it from being carried out.
+    TurnedAway {
+        /// What: `order`, `cancel` or `replace`.
+        what: String,
+        /// For which order.
+        client_order_id: String,
+        /// Which lie.
+        by: String,
+    },
 }
 
 /// The open ledger: appends in order, tells what is on disk.
 pub struct Ledger {
     written: u64,
     hash: Sha256,
-    lines: mpsc::Sender<(u64, Vec<u8>)>,
+    lines: Lines,
     durable: watch::Receiver<u64>,
+}
+
+enum Lines {
+    File(mpsc::Sender<(u64, Vec<u8>)>),
+    Nowhere(watch::Sender<u64>),
 }
 
 impl Ledger {
@@ -98,7 +125,13 @@ impl Ledger {
             .spawn(move || write(file, queue, tell))
             .map_err(at)?;
         let hash = Sha256::new_with_prefix(&bytes);
-        Ok((Self { written, hash, lines, durable }, records))
+        Ok((Self { written, hash, lines: Lines::File(lines), durable }, records))
+    }
+
+    /// A ledger that is kept nowhere, for a desk that lives as long as its process.
+    pub fn nowhere() -> Self {
+        let (tell, durable) = watch::channel(0);
+        Self { written: 0, hash: Sha256::new(), lines: Lines::Nowhere(tell), durable }
     }
 
     /// Appends a line; it is on disk once [`Ledger::durable`] has reached the number returned.
@@ -108,8 +141,12 @@ impl Ledger {
         let mut line = serde_json::to_vec(&record).expect("a record is plain data");
         line.push(b'\n');
         self.hash.update(&line);
-        if self.lines.send((self.written, line)).is_err() {
-            tracing::error!("the ledger cannot be written: nothing is answered any more");
+        match &self.lines {
+            Lines::File(lines) if lines.send((self.written, line)).is_err() => {
+                tracing::error!("the ledger cannot be written: nothing is answered any more");
+            }
+            Lines::File(_) => {}
+            Lines::Nowhere(tell) => drop(tell.send_replace(self.written)),
         }
         self.written
     }

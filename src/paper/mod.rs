@@ -3,21 +3,34 @@
 //! Invariant: what it answered is in its ledger file; a client order id is one order, also after a restart.
 
 mod api;
-mod desk;
+mod book;
+pub mod desk;
 pub mod fill;
+mod guard;
 pub mod ledger;
 pub mod lies;
+mod line;
+mod steer;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::dispatch::broker::signing::Key;
+use crate::runtime::clock;
+
 use fill::PaperQuote;
 use ledger::Ledger;
-use lies::{Cut, Lies, Lines};
+use lies::Lies;
+use line::{Cut, Lines};
+
+/// How often it is looked whether a day has ended.
+const DAY_LOOK: Duration = Duration::from_secs(1);
 
 /// How the paper broker is started.
 #[derive(Debug, Clone)]
@@ -32,6 +45,8 @@ pub struct Options {
     pub quotes: BTreeMap<String, PaperQuote>,
     /// How it misbehaves.
     pub lies: Lies,
+    /// Calls must be signed with it.
+    pub key: Option<Key>,
 }
 
 /// Why the paper broker does not run.
@@ -55,12 +70,16 @@ pub struct Running {
 /// Loads the ledger, listens, and serves until `stop`.
 pub async fn serve(options: Options, stop: CancellationToken) -> Result<Running, PaperError> {
     let (ledger, records) = Ledger::open(&options.ledger)?;
-    let desk = desk::Desk::new(ledger, records, options.quotes, options.lies);
+    let environment = options.environment;
+    let desk = desk::Desk::new(ledger, records, &environment, options.quotes, options.lies);
+    let desk = Arc::new(Mutex::new(desk));
+    tokio::spawn(days(desk.clone(), stop.clone()));
     let listener = tokio::net::TcpListener::bind(options.listen).await?;
     let address = listener.local_addr()?;
     let app = api::router(api::Shared {
-        desk: Arc::new(Mutex::new(desk)),
-        environment: options.environment.into(),
+        desk,
+        environment: environment.into(),
+        key: options.key.map(Arc::new),
     })
     .into_make_service_with_connect_info::<Cut>();
     let ended = tokio::spawn(async move {
@@ -71,4 +90,23 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Result<Running,
         }
     });
     Ok(Running { address, ended })
+}
+
+/// Ends each UTC day at its end.
+async fn days(desk: Arc<Mutex<desk::Desk>>, stop: CancellationToken) {
+    let mut today = day();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(DAY_LOOK) => {}
+        }
+        if std::mem::replace(&mut today, day()) != today {
+            let ended = desk.lock().expect("no panic while the desk is held").end_day(clock::now());
+            tracing::info!(ended, "the trading day is over");
+        }
+    }
+}
+
+fn day() -> jiff::civil::Date {
+    jiff::tz::Offset::UTC.to_datetime(clock::now()).date()
 }

@@ -64,6 +64,16 @@ pub struct OrderRow {
     pub arm: Option<String>,
     /// The database's clock when the row was read.
     pub read_at: Timestamp,
+    /// How the newest attempt sent it.
+    pub sent_as: Option<SentAs>,
+}
+
+/// What of an order as it was sent depends on what the broker said it could at that time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct SentAs {
+    pub client_order_id: String,
+    pub price_tick: Option<Decimal>,
 }
 
 const COLUMNS: &str = "o.id, o.idempotency_key, o.trace_id, o.account, o.symbol, o.action, o.decided_qty,
@@ -71,7 +81,12 @@ const COLUMNS: &str = "o.id, o.idempotency_key, o.trace_id, o.account, o.symbol,
     coalesce(o.reference_price, o.risk_price), o.time_in_force, o.strategy, o.requested_at, o.decided_at,
     least(o.dispatch_by, o.valid_until), o.dispatch_by IS NULL, o.sent_at, o.state, o.exec_seq, o.attempt_no,
     o.query_no, o.broker_ref, o.quarantined, o.opening_qty, o.opening_notional, o.working_qty,
-    o.realised_pnl, clock_timestamp(), o.unit_value, o.arm";
+    o.realised_pnl, clock_timestamp(), o.unit_value, o.arm,
+    CASE WHEN o.attempt_no > 0 THEN (SELECT a.client_order_id FROM send_attempts a
+        WHERE a.idempotency_key = o.idempotency_key AND a.attempt_no = o.attempt_no) END,
+    CASE WHEN o.attempt_no > 0 THEN (SELECT (b.capabilities->>'price_tick')::numeric
+        FROM send_attempts a JOIN broker_capabilities b ON b.digest = a.capabilities
+        WHERE a.idempotency_key = o.idempotency_key AND a.attempt_no = o.attempt_no) END";
 
 /// A wire word → its value, by serde, so that words stand in one place.
 fn word<T: serde::de::DeserializeOwned>(text: String) -> Option<T> {
@@ -129,6 +144,10 @@ impl OrderRow {
             read_at: needed(30, "clock")?,
             unit_value: row.try_get(31)?,
             arm: row.try_get(32)?,
+            sent_as: match row.try_get(33)? {
+                Some(id) => Some(SentAs { client_order_id: id, price_tick: row.try_get(34)? }),
+                None => None,
+            },
         })
     }
 
@@ -177,12 +196,14 @@ pub async fn claimable(
     rows.iter().map(OrderRow::read).collect()
 }
 
-/// Marks orders as SENT, one step further, and writes their attempt rows. Returns when the first send
+/// Marks orders as SENT, one step further, and writes their attempt rows, with the ids under which they are
+/// sent and the digest of what the broker says it can. Returns when the first send
 /// of each began, in the order given; fewer rows than given means that someone else moved one of them.
 pub async fn begin_attempts(
     tx: &Transaction<'_>,
     worker: &str,
     orders: &[(&OrderRow, i64)],
+    (ids, capabilities): (&[&str], &str),
 ) -> Result<Vec<(String, Timestamp)>, OutboxError> {
     let keys: Vec<&str> = orders.iter().map(|(o, _)| o.key.as_str()).collect();
     let seqs: Vec<i32> = orders.iter().map(|(o, _)| o.exec_seq).collect();
@@ -201,10 +222,11 @@ pub async fn begin_attempts(
         )
         .await?;
     tx.execute(
-        "INSERT INTO send_attempts (idempotency_key, attempt_no, worker, lane_epoch)
-         SELECT key, attempt, $4, epoch
-           FROM unnest($1::text[], $2::int[], $3::bigint[]) AS u (key, attempt, epoch) WHERE $5",
-        &[&keys, &attempts, &epochs, &worker, &!is_planted("no-attempt-row")],
+        "INSERT INTO send_attempts (idempotency_key, attempt_no, worker, lane_epoch, client_order_id,
+                                    capabilities)
+         SELECT key, attempt, $4, epoch, id, $6
+           FROM unnest($1::text[], $2::int[], $3::bigint[], $5::text[]) AS u (key, attempt, epoch, id) WHERE $7",
+        &[&keys, &attempts, &epochs, &worker, &ids, &capabilities, &!is_planted("no-attempt-row")],
     )
     .await?;
     let read = |r: &Row| Ok((r.try_get(0)?, r.try_get::<_, PgTime>(1)?.0));
@@ -250,6 +272,16 @@ pub async fn find(client: &impl GenericClient, key: &str) -> Result<Option<Order
     );
     let row = client.query_opt(&sql, &[&key]).await?;
     row.as_ref().map(OrderRow::read).transpose()
+}
+
+/// The orders of these keys, not locked.
+pub async fn of_keys(client: &Client, keys: &[&str]) -> Result<Vec<OrderRow>, OutboxError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM outbox_orders o
+          WHERE o.idempotency_key = ANY($1) AND o.action IN ('BUY','SELL') ORDER BY o.id"
+    );
+    let rows = client.query(&sql, &[&keys]).await?;
+    rows.iter().map(OrderRow::read).collect()
 }
 
 /// Locks orders (the last locks of the global order) and returns them by key.

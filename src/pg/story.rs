@@ -164,6 +164,8 @@ async fn parts(tx: &Transaction<'_>, trace: &str, orders: &mut [Order]) -> Resul
             ended_at: time_opt(&row, "ended_at")?,
             outcome: row.try_get("outcome")?,
             detail: row.try_get("detail")?,
+            client_order_id: row.try_get("client_order_id")?,
+            capabilities: row.try_get("capabilities")?,
         });
     }
     let sql =

@@ -208,12 +208,20 @@ pub struct Broker {
     pub url: String,
     /// The environment it must say it is (`paper`, `live`): a mismatch stops the start (F61).
     pub environment: String,
+    /// No connection after this long: nothing was sent, milliseconds.
+    pub connect_timeout_ms: u64,
     /// An answer not complete after this long is UNKNOWN, milliseconds.
     pub timeout_ms: u64,
     /// Largest answer read, bytes.
     pub answer_max_bytes: usize,
     /// First question about an UNKNOWN order after this long, milliseconds; then doubled, six times.
     pub settle_ms: u64,
+    /// Which key calls are signed with; its secret is NOCTUS_BROKER_SECRET.
+    pub key_id: String,
+    /// The broker is asked what it can this often, seconds.
+    pub handshake_s: u64,
+    /// Positions are compared with the broker's this often, seconds.
+    pub positions_s: u64,
 }
 
 impl Default for Broker {
@@ -222,9 +230,13 @@ impl Default for Broker {
             name: "paper".into(),
             url: "http://localhost:9500".into(),
             environment: "paper".into(),
+            connect_timeout_ms: 2_000,
             timeout_ms: 5_000,
             answer_max_bytes: 65_536,
             settle_ms: 5_000,
+            key_id: "noctus".into(),
+            handshake_s: 3_600,
+            positions_s: 3_600,
         }
     }
 }
@@ -373,6 +385,23 @@ impl Config {
         check(
             (10..=60_000).contains(&self.broker.timeout_ms),
             "broker.timeout_ms must be 10..60000",
+        );
+        check(
+            (10..=60_000).contains(&self.broker.connect_timeout_ms),
+            "broker.connect_timeout_ms must be 10..60000",
+        );
+        let key_id = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        check(
+            (1..=64).contains(&self.broker.key_id.len()) && self.broker.key_id.chars().all(key_id),
+            "broker.key_id must be 1..64 of [A-Za-z0-9._-]",
+        );
+        check(
+            (1..=86_400).contains(&self.broker.handshake_s),
+            "broker.handshake_s must be 1..86400",
+        );
+        check(
+            (1..=86_400).contains(&self.broker.positions_s),
+            "broker.positions_s must be 1..86400",
         );
         check(
             (10..=600_000).contains(&self.broker.settle_ms),

@@ -88,6 +88,12 @@ metrics! {
     dispatch_accept_seconds: Histogram("noctus_dispatch_accept_seconds"),
     /// Must stay 0: the broker answered with an order of ours that differs from what we decided.
     dispatch_mismatch: IntCounter("noctus_dispatch_mismatch_total"),
+    /// Events that the broker told.
+    broker_events: IntCounter("noctus_broker_events_total"),
+    /// Numbers missing among the broker's events; questions are the net under them.
+    broker_events_missed: IntCounter("noctus_broker_events_missed_total"),
+    /// Positions compared with the broker's, by result.
+    position_checks: IntCounterVec("noctus_position_checks_total", &["result"]),
     /// Rows written by the sink, by table.
     sink_rows: IntCounterVec("noctus_sink_rows_total", &["table"]),
     /// Events the sink had already.

@@ -69,6 +69,15 @@ pub fn files() -> Vec<std::path::PathBuf> {
 const IDEMPOTENCY: &str = "NOCTRIA_IDEMPOTENCY_SECRET";
 const RETIRED: &str = "NOCTRIA_IDEMPOTENCY_SECRETS_RETIRED";
 const SIGNING: &str = "NOCTUS_SIGNING_KEYS";
+/// Where the broker's secret comes from.
+pub const BROKER: &str = "NOCTUS_BROKER_SECRET";
+
+/// Reads `NOCTUS_BROKER_SECRET` (or `…_FILE`), with which calls to the broker are signed.
+pub fn broker(dev: bool) -> Result<Option<SecretString>, BadSecrets> {
+    let Some(secret) = read(BROKER)? else { return Ok(None) };
+    check(BROKER, &secret, dev)?;
+    Ok(Some(secret.into()))
+}
 
 impl Secrets {
     /// Reads `NOCTRIA_IDEMPOTENCY_SECRET` (and retired ones, one a line, in

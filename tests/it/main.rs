@@ -1,4 +1,5 @@
 mod border;
+mod conformance;
 mod dispatch;
 mod docker;
 mod documents;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use noctus::domain::catalogue::page::page;
 use noctus::domain::catalogue::{Kind, Language, find};
+use noctus::domain::event::OrderStatus;
 
 use crate::source::{code, read};
 
@@ -15,6 +16,19 @@ fn the_pages_of_the_catalogue_are_up_to_date() {
         let make = format!("make it with: noctus docs rules --lang {lang} > {path}");
         assert!(read(path) == page(language), "{path} is out of date; {make}");
     }
+}
+
+#[test]
+fn the_page_of_order_states_is_up_to_date_and_has_every_state() {
+    let (path, made) = ("docs/order-states.md", noctus::domain::order::page::page());
+    assert!(
+        read(path) == made,
+        "{path} is out of date; make it with: noctus docs order-states > {path}"
+    );
+    for status in OrderStatus::ALL {
+        assert!(made.contains(&format!("| **{}** |", status.as_str())), "{status:?}");
+    }
+    assert!(made.contains("SENT --> UNKNOWN: lost track"), "the diagram has the moves");
 }
 
 /// What an alert's policy_name begins with.
@@ -181,6 +195,8 @@ const NO_CODES: &[&str] = &[
     "number_option", // serde
     "exec_seq",
     "received_at", // fields
+    "client_order_id_taken",
+    "not_working", // the broker's words of a replace
 ];
 
 #[test]

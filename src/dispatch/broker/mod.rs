@@ -1,12 +1,17 @@
-//! Owns what dispatch may ask of a broker, and how a broker's words become events of an order.
+//! Owns what dispatch may ask of a broker ([`Broker`]), and how a broker's words become events of an order.
 //! Never guesses: what is not a clear answer is [`Placed::Unknown`], never a failure (C-OUT-3).
 //! Invariant: the client order id is a function of the key, so every retry carries the same one.
 
+pub mod desk;
+pub mod handshake;
 pub mod protocol;
 pub mod rest;
+pub mod signing;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rust_decimal::{Decimal, RoundingStrategy};
 use sha2::{Digest, Sha256};
 
@@ -15,7 +20,40 @@ use crate::domain::money::WIRE_DECIMALS;
 use crate::domain::order::Event;
 use crate::domain::request::Side;
 use crate::domain::text::IdempotencyKey;
-use protocol::{BrokerStatus, Capabilities, ClientId, OrderView, PlaceOrder};
+use handshake::HandshakeError;
+use protocol::{
+    BrokerStatus, Capabilities, ClientId, EventPage, OrderView, PlaceOrder, Positions, ReplaceOrder,
+};
+
+/// Asked right before the first byte is written; its refusal, a stable code, means that none was.
+pub type MayWrite<'a> = Box<dyn FnOnce() -> Result<(), &'static str> + Send + 'a>;
+
+/// A broker, as dispatch uses one. Adapters pass one conformance suite (`tests/it/conformance`).
+///
+/// No call retries by itself, follows a redirect, or takes longer or more than it is configured to.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// What it is and can.
+    async fn capabilities(&self) -> Result<Capabilities, HandshakeError>;
+    /// Sends one order. The same order again is the same order at a broker that dedupes.
+    async fn place(&self, order: &PlaceOrder, may_write: MayWrite<'_>) -> Placed;
+    /// Asks what became of an order, by its client order id.
+    async fn ask(&self, order: &PlaceOrder) -> Asked;
+    /// Cancels what works of an order; one that has ended stays as it is.
+    async fn cancel(&self, order: &PlaceOrder, reason: &str, may_write: MayWrite<'_>) -> Moved;
+    /// Puts another order in the place of a working one; the same replacement again is the same order.
+    async fn replace(
+        &self,
+        order: &PlaceOrder,
+        with: &ReplaceOrder,
+        may_write: MayWrite<'_>,
+    ) -> Moved;
+    /// What it holds for an account.
+    async fn positions(&self, account: &str) -> Result<Positions, NoAnswer>;
+    /// Events after a number, as soon as there are some, an empty page after `wait`; without a number:
+    /// an empty page that says which is the newest.
+    async fn events(&self, after: Option<u64>, wait: Duration) -> Result<EventPage, NoAnswer>;
+}
 
 /// How a send ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +101,63 @@ pub enum Asked {
     },
 }
 
+/// How a cancel or a replace ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moved {
+    /// Carried out, or it was so already: the order as it is now, of a replace the new one.
+    Known(Box<OrderView>),
+    /// Refused for good.
+    Refused {
+        /// The broker's code; `not_working`: the order to replace has ended.
+        code: String,
+        /// The order it is about, if the broker showed it.
+        original: Option<Box<OrderView>>,
+    },
+    /// The broker has another order under this client order id.
+    Mismatch(Box<OrderView>),
+    /// The broker says clearly that it has no such order.
+    NotFound,
+    /// No byte of it left this process, provably.
+    NotSent {
+        /// Why, a stable code.
+        code: &'static str,
+    },
+    /// Anything may have happened: the order must be asked about.
+    Unknown {
+        /// Why, a stable code.
+        code: &'static str,
+        /// For a person.
+        detail: String,
+        /// The broker asked for this much peace.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// A question that got no clear answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct NoAnswer {
+    /// Why, a stable code.
+    pub code: &'static str,
+    /// For a person.
+    pub detail: String,
+    /// The broker asked for this much peace.
+    pub retry_after: Option<Duration>,
+}
+
+/// Whether `new` is what `with` makes of `old`.
+pub fn replacement_fits(new: &PlaceOrder, old: &PlaceOrder, with: &ReplaceOrder) -> bool {
+    let wanted = PlaceOrder {
+        client_order_id: with.client_order_id.clone(),
+        qty: with.qty.unwrap_or(new.qty),
+        limit_price: with.limit_price.or(old.limit_price),
+        stop_price: with.stop_price.or(old.stop_price),
+        accept_by: None,
+        ..old.clone()
+    };
+    *new == wanted
+}
+
 /// What an order as the broker shows it means for ours, in the order in which it is applied.
 pub fn events(view: &OrderView) -> Vec<Event> {
     let code = || view.code.clone().unwrap_or_else(|| "broker".into());
@@ -72,7 +167,10 @@ pub fn events(view: &OrderView) -> Vec<Event> {
     let mut events = vec![Event::Accept { broker_ref: Some(view.order_ref.clone()) }];
     // Prices are held with 9 decimals; a quantity is never rounded.
     let held = |fill: &Fill| Fill { px: fill.px.round_dp(WIRE_DECIMALS), ..fill.clone() };
-    events.extend(view.fills.iter().map(|fill| Event::Fill(held(fill))));
+    // A fill that is told twice is one; under one id with other numbers it is for the order to refuse.
+    let mut told = BTreeSet::new();
+    let once = view.fills.iter().filter(|fill| told.insert((&fill.fill_id, fill.qty, fill.px)));
+    events.extend(once.map(|fill| Event::Fill(held(fill))));
     match view.status {
         BrokerStatus::Working | BrokerStatus::Filled => {}
         BrokerStatus::Rejected => events.push(Event::Reject { code: code() }),
@@ -110,23 +208,6 @@ fn takes(chars: &str, wanted: char) -> bool {
         }
     }
     false
-}
-
-/// Why dispatch cannot work with a broker that is like this, if it cannot.
-pub fn unusable(capabilities: &Capabilities, environment: &str) -> Option<String> {
-    let ids = &capabilities.client_id;
-    if capabilities.environment != environment {
-        Some(format!(
-            "broker.environment is {environment}, and the broker says it is {}",
-            capabilities.environment
-        ))
-    } else if ids.max_length < 16 || !"0123456789abcdef".chars().all(|c| takes(&ids.chars, c)) {
-        Some("its client order ids cannot hold 16 hex digits".into())
-    } else if capabilities.qty_step <= Decimal::ZERO {
-        Some("its qty_step is not above 0".into())
-    } else {
-        None
-    }
 }
 
 /// Why the broker could not take this order, a stable code: it is then refused here (C-OUT-8).

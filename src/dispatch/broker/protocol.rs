@@ -12,6 +12,8 @@ use crate::domain::request::{OrderType, Side, TimeInForce};
 
 /// Header of every call: the environment the caller means to trade in (F61).
 pub const ENVIRONMENT_HEADER: &str = "noctus-environment";
+/// Header of every call that changes something: the same on every retry of it.
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
 /// `POST /v1/orders`: one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,71 @@ pub struct OrderView {
     /// The client order id was known, with this very order.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub duplicate: bool,
+    /// The order_ref of the order it took the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+}
+
+/// `POST /v1/orders/by-client-id/{id}/cancel`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CancelOrder {
+    /// A code; the order shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/orders/by-client-id/{id}/replace`: what differs in the order that takes the place of this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ReplaceOrder {
+    /// Of the new order; the same on every retry.
+    pub client_order_id: String,
+    /// Of the new order, in units; absent: what is unfilled of the old one.
+    #[serde(default, with = "number_option", skip_serializing_if = "Option::is_none")]
+    pub qty: Option<Decimal>,
+    #[serde(default, with = "number_option", skip_serializing_if = "Option::is_none")]
+    pub limit_price: Option<Decimal>,
+    #[serde(default, with = "number_option", skip_serializing_if = "Option::is_none")]
+    pub stop_price: Option<Decimal>,
+}
+
+/// One event of `GET /v1/events`: the order as it was right after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BrokerEvent {
+    /// 1, 2, 3 … without a gap.
+    pub n: u64,
+    pub at: Timestamp,
+    pub order: OrderView,
+}
+
+/// `GET /v1/events`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EventPage {
+    /// What happened after the number asked for.
+    pub events: Vec<BrokerEvent>,
+    /// To be asked for next: everything up to this number has been told.
+    pub last: u64,
+}
+
+/// `GET /v1/positions`: what the broker holds for an account; a symbol that is not there is flat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Positions {
+    pub account: String,
+    pub positions: Vec<BrokerPosition>,
+    /// They hold for this moment.
+    pub as_of: Timestamp,
+}
+
+/// One symbol of [`Positions`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct BrokerPosition {
+    pub symbol: String,
+    /// Units; below 0: short.
+    #[serde(with = "number")]
+    pub qty: Decimal,
 }
 
 /// The body of every refusal.
@@ -125,9 +192,18 @@ pub struct Capabilities {
     /// It refuses an order that reaches it after `accept_by`.
     #[serde(default)]
     pub honours_accept_by: bool,
+    /// Orders can be cancelled.
+    #[serde(default)]
+    pub cancel: bool,
     /// Orders can be replaced.
     #[serde(default)]
     pub replace: bool,
+    /// It tells what happens as it happens.
+    #[serde(default)]
+    pub events: bool,
+    /// It tells positions.
+    #[serde(default)]
+    pub positions: bool,
 }
 
 /// `GET /v1/ledger` of the paper broker: enough to compare two looks at it.

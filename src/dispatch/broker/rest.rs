@@ -2,26 +2,32 @@
 //! Never follows a redirect, never retries, never reads more or longer than configured (F58).
 //! Invariant: only a clear answer is an outcome; before the write the caller is asked once more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method, Response, StatusCode};
+use async_trait::async_trait;
+use reqwest::header::HeaderValue;
+use reqwest::{Client, Method, Request, Response, StatusCode};
+use secrecy::SecretString;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::protocol::{Capabilities, ENVIRONMENT_HEADER, OrderView, PlaceOrder, Refusal};
-use super::{Asked, Placed, unusable};
-use crate::runtime::config::Broker;
+use super::handshake::HandshakeError;
+use super::protocol::{
+    CancelOrder, Capabilities, ENVIRONMENT_HEADER, EventPage, IDEMPOTENCY_HEADER, OrderView,
+    PlaceOrder, Positions, Refusal, ReplaceOrder,
+};
+use super::signing::{Call, KEY_HEADER, Key, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use super::{Asked, Broker, MayWrite, Moved, NoAnswer, Placed, replacement_fits};
+use crate::runtime::clock;
+use crate::runtime::config::{self, Config};
+use crate::runtime::secrets::{self, BadSecrets};
 
-/// Why dispatch does not start with this broker.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum HandshakeError {
-    #[error("the HTTP client cannot be built: {0}")]
-    Client(reqwest::Error),
-    #[error("the broker at {url} does not tell what it can: {why}")]
-    Unavailable { url: String, why: String },
-    #[error("the broker at {url} must not be used: {why}")]
-    Unusable { url: String, why: String },
-}
+/// The environment in which calls may go unsigned.
+const PAPER: &str = "paper";
+
+/// What one event takes, roughly, bytes: so many fit into an answer.
+const EVENT_BYTES: usize = 2_048;
 
 /// A broker over HTTP; cheap to clone.
 #[derive(Clone)]
@@ -30,6 +36,8 @@ pub struct Rest {
     base: String,
     environment: String,
     answer_max_bytes: usize,
+    timeout: Duration,
+    key: Option<Arc<Key>>,
 }
 
 /// What went wrong with a call, before it is known what that means.
@@ -37,22 +45,37 @@ struct Broken {
     code: &'static str,
     detail: String,
     nothing_left: bool,
+    retry_after: Option<Duration>,
+}
+
+/// How a call that changes something ended, if it got as far as an answer.
+enum Wrote {
+    /// It was not written: the caller did not want it any more.
+    Held(&'static str),
+    Answered(Response),
+    Broken(Broken),
 }
 
 impl Rest {
-    /// Asks the broker what it is and can; a broker of another environment is refused (F61).
-    pub async fn connect(config: &Broker) -> Result<(Self, Capabilities), HandshakeError> {
-        let rest = Self::new(config)?;
-        let capabilities = rest.capabilities().await?;
-        if let Some(why) = unusable(&capabilities, &config.environment) {
-            return Err(HandshakeError::Unusable { url: rest.base, why });
+    /// A client for the broker of this configuration, with the secret of this process's environment.
+    /// Without one only brokers of paper are called, and any with `dev`.
+    pub fn of(config: &Config) -> Result<Self, HandshakeError> {
+        let secret = secrets::broker(config.dev)?;
+        if secret.is_none() && !config.dev && config.broker.environment != PAPER {
+            return Err(BadSecrets::Missing { name: secrets::BROKER }.into());
         }
-        Ok((rest, capabilities))
+        Self::new(&config.broker, secret)
     }
 
-    fn new(config: &Broker) -> Result<Self, HandshakeError> {
+    /// A client that signs with this secret; nothing is asked yet.
+    pub fn new(
+        config: &config::Broker,
+        secret: Option<SecretString>,
+    ) -> Result<Self, HandshakeError> {
+        let timeout = Duration::from_millis(config.timeout_ms);
         let client = Client::builder()
-            .timeout(Duration::from_millis(config.timeout_ms))
+            .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
+            .timeout(timeout)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .http1_only()
@@ -60,100 +83,14 @@ impl Rest {
             .tcp_nodelay(true)
             .build()
             .map_err(HandshakeError::Client)?;
-        let base = config.url.trim_end_matches('/').to_string();
         Ok(Self {
             client,
-            base,
+            base: config.url.trim_end_matches('/').to_string(),
             environment: config.environment.clone(),
             answer_max_bytes: config.answer_max_bytes,
+            timeout,
+            key: secret.map(|secret| Arc::new(Key { id: config.key_id.clone(), secret })),
         })
-    }
-
-    /// `GET /v1/capabilities`.
-    pub async fn capabilities(&self) -> Result<Capabilities, HandshakeError> {
-        let unavailable = |why: String| HandshakeError::Unavailable { url: self.base.clone(), why };
-        let request = self.request(Method::GET, "/v1/capabilities");
-        let response = request.send().await.map_err(|e| unavailable(chain(&e)))?;
-        if response.status() != StatusCode::OK {
-            return Err(unavailable(format!("HTTP {}", response.status())));
-        }
-        self.read(response).await.map_err(|broken| unavailable(broken.detail))
-    }
-
-    /// Sends one order. `may_write` is asked right before the write; its refusal is `NotSent`.
-    pub async fn place(
-        &self,
-        order: &PlaceOrder,
-        may_write: impl FnOnce() -> Result<(), &'static str>,
-    ) -> Placed {
-        let request = match self.request(Method::POST, "/v1/orders").json(order).build() {
-            Ok(request) => request,
-            Err(_) => return Placed::NotSent { code: "request_not_built" },
-        };
-        #[cfg(feature = "faults")]
-        let request = watched::watched(request);
-        if let Err(code) = may_write() {
-            return Placed::NotSent { code };
-        }
-        let response = match self.client.execute(request).await {
-            Ok(response) => response,
-            Err(error) => return unplaced(broken(&error)),
-        };
-        let retry_after = retry_after(&response);
-        match response.status() {
-            StatusCode::OK | StatusCode::CREATED => match self.read::<OrderView>(response).await {
-                Ok(view) if view.order == *order => Placed::Known(Box::new(view)),
-                Ok(view) => Placed::Mismatch(Box::new(view)),
-                Err(broken) => unplaced(broken),
-            },
-            StatusCode::CONFLICT => match self.read::<Refusal>(response).await {
-                Ok(Refusal { original: Some(view), .. }) if view.order == *order => {
-                    Placed::Known(Box::new(view))
-                }
-                Ok(Refusal { original: Some(view), .. }) => Placed::Mismatch(Box::new(view)),
-                Ok(_) => unknown("http_409", "without the original", retry_after),
-                Err(broken) => unplaced(broken),
-            },
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
-                match self.read::<Refusal>(response).await {
-                    Ok(Refusal { original: Some(view), .. }) if view.order == *order => {
-                        Placed::Known(Box::new(view))
-                    }
-                    Ok(Refusal { original: Some(view), .. }) => Placed::Mismatch(Box::new(view)),
-                    Ok(Refusal { error, .. }) => Placed::Refused { code: error },
-                    Err(broken) => unplaced(broken),
-                }
-            }
-            StatusCode::TOO_MANY_REQUESTS => unknown("rate_limited", "HTTP 429", retry_after),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                unknown("not_authorised", "HTTP 401 or 403", retry_after)
-            }
-            status => unknown("http_status", format!("HTTP {status}"), retry_after),
-        }
-    }
-
-    /// Asks what became of an order, by its client order id.
-    pub async fn ask(&self, order: &PlaceOrder) -> Asked {
-        let path = format!("/v1/orders/by-client-id/{}", order.client_order_id);
-        let failed = |b: Broken| Asked::Failed { code: b.code, detail: b.detail };
-        let response = match self.request(Method::GET, &path).send().await {
-            Ok(response) => response,
-            Err(error) => return failed(broken(&error)),
-        };
-        match response.status() {
-            StatusCode::OK => match self.read::<OrderView>(response).await {
-                Ok(view) if view.order == *order => Asked::Known(Box::new(view)),
-                Ok(view) => Asked::Mismatch(Box::new(view)),
-                Err(broken) => failed(broken),
-            },
-            // A 404 counts only in the broker's own words: a proxy or a wrong path says it too.
-            StatusCode::NOT_FOUND => match self.read::<Refusal>(response).await {
-                Ok(refusal) if refusal.error == "unknown_order" => Asked::NotFound,
-                Ok(refusal) => Asked::Failed { code: "http_404", detail: refusal.error },
-                Err(broken) => failed(broken),
-            },
-            status => Asked::Failed { code: "http_status", detail: format!("HTTP {status}") },
-        }
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -162,9 +99,88 @@ impl Rest {
             .header(ENVIRONMENT_HEADER, &self.environment)
     }
 
+    /// Signs a request that is complete, if there is a key.
+    fn seal(&self, mut request: Request) -> Request {
+        let Some(key) = &self.key else { return request };
+        let now = clock::now();
+        let url = request.url();
+        let target = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_string(),
+        };
+        let call = Call {
+            method: request.method().as_str(),
+            target: &target,
+            environment: &self.environment,
+            body: request.body().and_then(|body| body.as_bytes()).unwrap_or_default(),
+        };
+        let signature = key.sign(&call, now);
+        let timestamp = now.as_millisecond().to_string();
+        let headers = [
+            (KEY_HEADER, key.id.as_str()),
+            (TIMESTAMP_HEADER, timestamp.as_str()),
+            (SIGNATURE_HEADER, signature.as_str()),
+        ];
+        for (name, value) in headers {
+            let value = HeaderValue::from_str(value).expect("a key id, digits and hex");
+            request.headers_mut().insert(name, value);
+        }
+        request
+    }
+
+    fn of_order(id: &str, what: &str) -> String {
+        // The id holds only characters that the broker said it takes, and those of a key or of hex.
+        format!("/v1/orders/by-client-id/{id}{what}")
+    }
+
+    /// Writes a call that changes something, if the caller still wants it at the last moment.
+    async fn write(
+        &self,
+        path: &str,
+        idempotency_key: &str,
+        body: &impl Serialize,
+        may_write: MayWrite<'_>,
+    ) -> Wrote {
+        let request = self.request(Method::POST, path).header(IDEMPOTENCY_HEADER, idempotency_key);
+        let Ok(request) = request.json(body).build() else {
+            return Wrote::Held("request_not_built");
+        };
+        let request = self.seal(request);
+        #[cfg(feature = "faults")]
+        let request = watched::watched(request);
+        if let Err(code) = may_write() {
+            return Wrote::Held(code);
+        }
+        match self.client.execute(request).await {
+            Ok(response) => Wrote::Answered(response),
+            Err(error) => Wrote::Broken(broken(&error)),
+        }
+    }
+
+    /// Asks something; only 200 with a body that can be read is an answer.
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        patience: Duration,
+    ) -> Result<T, NoAnswer> {
+        let request = self.request(Method::GET, path).timeout(patience).build();
+        let request = request.map_err(|error| no_answer(broken(&error)))?;
+        let response = self.execute(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(no_answer(unclear(&response)));
+        }
+        self.read(response).await.map_err(no_answer)
+    }
+
+    async fn execute(&self, request: Request) -> Result<Response, NoAnswer> {
+        let request = self.seal(request);
+        self.client.execute(request).await.map_err(|error| no_answer(broken(&error)))
+    }
+
     /// Reads a whole JSON body within the size limit; the client's time-out covers it too.
     async fn read<T: DeserializeOwned>(&self, mut response: Response) -> Result<T, Broken> {
-        let broken_off = |code, detail| Broken { code, detail, nothing_left: false };
+        let retry_after = retry_after(&response);
+        let broken_off = |code, detail| Broken { code, detail, nothing_left: false, retry_after };
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -185,6 +201,160 @@ impl Rest {
         }
         serde_json::from_slice(&body).map_err(|e| broken_off("answer_malformed", e.to_string()))
     }
+
+    /// What the answer to an order means.
+    async fn placed(&self, order: &PlaceOrder, response: Response) -> Result<Placed, Broken> {
+        let known = |view: OrderView| match view.order == *order {
+            true => Placed::Known(Box::new(view)),
+            false => Placed::Mismatch(Box::new(view)),
+        };
+        Ok(match response.status() {
+            StatusCode::OK | StatusCode::CREATED => known(self.read(response).await?),
+            StatusCode::CONFLICT => match self.read::<Refusal>(response).await?.original {
+                Some(view) => known(view),
+                None => return Err(lost("http_409", "without the original")),
+            },
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+                match self.read::<Refusal>(response).await? {
+                    Refusal { original: Some(view), .. } => known(view),
+                    Refusal { error, .. } => Placed::Refused { code: error },
+                }
+            }
+            _ => return Err(unclear(&response)),
+        })
+    }
+
+    /// What the answer to a cancel or a replace means; `fits`: is this the order it is about?
+    async fn moved(
+        &self,
+        response: Response,
+        fits: impl Fn(&PlaceOrder) -> bool + Send,
+    ) -> Result<Moved, Broken> {
+        let known = |view: OrderView| match fits(&view.order) {
+            true => Moved::Known(Box::new(view)),
+            false => Moved::Mismatch(Box::new(view)),
+        };
+        Ok(match response.status() {
+            StatusCode::OK | StatusCode::CREATED => known(self.read(response).await?),
+            StatusCode::CONFLICT | StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+                let refusal = self.read::<Refusal>(response).await?;
+                let original = refusal.original.map(Box::new);
+                match (refusal.error.as_str(), original) {
+                    ("client_order_id_taken", Some(view)) => Moved::Mismatch(view),
+                    (_, original) => Moved::Refused { code: refusal.error, original },
+                }
+            }
+            StatusCode::NOT_FOUND => match self.read::<Refusal>(response).await? {
+                refusal if refusal.error == UNKNOWN_ORDER => Moved::NotFound,
+                refusal => return Err(lost("http_404", refusal.error)),
+            },
+            _ => return Err(unclear(&response)),
+        })
+    }
+}
+
+/// The broker's own word for an order it does not have.
+const UNKNOWN_ORDER: &str = "unknown_order";
+
+#[async_trait]
+impl Broker for Rest {
+    async fn capabilities(&self) -> Result<Capabilities, HandshakeError> {
+        self.get("/v1/capabilities", self.timeout).await.map_err(|error| {
+            let broker = format!("the broker at {}", self.base);
+            HandshakeError::Unavailable { broker, why: error.to_string() }
+        })
+    }
+
+    async fn place(&self, order: &PlaceOrder, may_write: MayWrite<'_>) -> Placed {
+        let id = order.client_order_id.as_str();
+        let response = match self.write("/v1/orders", id, order, may_write).await {
+            Wrote::Answered(response) => response,
+            Wrote::Held(code) => return Placed::NotSent { code },
+            Wrote::Broken(broken) => return unplaced(broken),
+        };
+        self.placed(order, response).await.unwrap_or_else(unplaced)
+    }
+
+    async fn ask(&self, order: &PlaceOrder) -> Asked {
+        let failed = |n: NoAnswer| Asked::Failed { code: n.code, detail: n.detail };
+        let request = self.request(Method::GET, &Self::of_order(&order.client_order_id, ""));
+        let response = match request.build() {
+            Ok(request) => match self.execute(request).await {
+                Ok(response) => response,
+                Err(none) => return failed(none),
+            },
+            Err(error) => return failed(no_answer(broken(&error))),
+        };
+        match response.status() {
+            StatusCode::OK => match self.read::<OrderView>(response).await {
+                Ok(view) if view.order == *order => Asked::Known(Box::new(view)),
+                Ok(view) => Asked::Mismatch(Box::new(view)),
+                Err(broken) => failed(no_answer(broken)),
+            },
+            // A 404 counts only in the broker's own words: a proxy or a wrong path says it too.
+            StatusCode::NOT_FOUND => match self.read::<Refusal>(response).await {
+                Ok(refusal) if refusal.error == UNKNOWN_ORDER => Asked::NotFound,
+                Ok(refusal) => Asked::Failed { code: "http_404", detail: refusal.error },
+                Err(broken) => failed(no_answer(broken)),
+            },
+            _ => failed(no_answer(unclear(&response))),
+        }
+    }
+
+    async fn cancel(&self, order: &PlaceOrder, reason: &str, may_write: MayWrite<'_>) -> Moved {
+        let id = order.client_order_id.as_str();
+        let wanted = CancelOrder { reason: Some(reason.to_string()) };
+        let path = Self::of_order(id, "/cancel");
+        match self.write(&path, &format!("{id}.cancel"), &wanted, may_write).await {
+            Wrote::Answered(response) => {
+                self.moved(response, |theirs| theirs == order).await.unwrap_or_else(unmoved)
+            }
+            Wrote::Held(code) => Moved::NotSent { code },
+            Wrote::Broken(broken) => unmoved(broken),
+        }
+    }
+
+    async fn replace(
+        &self,
+        order: &PlaceOrder,
+        with: &ReplaceOrder,
+        may_write: MayWrite<'_>,
+    ) -> Moved {
+        let path = Self::of_order(&order.client_order_id, "/replace");
+        match self.write(&path, &with.client_order_id, with, may_write).await {
+            Wrote::Answered(response) => self
+                .moved(response, |theirs| replacement_fits(theirs, order, with))
+                .await
+                .unwrap_or_else(unmoved),
+            Wrote::Held(code) => Moved::NotSent { code },
+            Wrote::Broken(broken) => unmoved(broken),
+        }
+    }
+
+    async fn positions(&self, account: &str) -> Result<Positions, NoAnswer> {
+        // An account holds only characters that stand for themselves in an address.
+        let told: Positions =
+            self.get(&format!("/v1/positions?account={account}"), self.timeout).await?;
+        match told.account == account {
+            true => Ok(told),
+            false => Err(NoAnswer {
+                code: "answer_malformed",
+                detail: format!("positions of {}", told.account),
+                retry_after: None,
+            }),
+        }
+    }
+
+    async fn events(&self, after: Option<u64>, wait: Duration) -> Result<EventPage, NoAnswer> {
+        let path = match after {
+            None => "/v1/events".to_string(),
+            Some(after) => {
+                let limit = (self.answer_max_bytes / EVENT_BYTES).max(1);
+                format!("/v1/events?after={after}&wait_ms={}&limit={limit}", wait.as_millis())
+            }
+        };
+        self.get(&path, wait + self.timeout).await
+    }
 }
 
 fn broken(error: &reqwest::Error) -> Broken {
@@ -197,18 +367,42 @@ fn broken(error: &reqwest::Error) -> Broken {
     } else {
         "connection_lost"
     };
-    Broken { code, detail: chain(error), nothing_left }
+    Broken { code, detail: chain(error), nothing_left, retry_after: None }
+}
+
+fn lost(code: &'static str, detail: impl Into<String>) -> Broken {
+    Broken { code, detail: detail.into(), nothing_left: false, retry_after: None }
+}
+
+/// A status that says nothing about what was done.
+fn unclear(response: &Response) -> Broken {
+    let code = match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => "rate_limited",
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "not_authorised",
+        _ => "http_status",
+    };
+    let detail = format!("HTTP {}", response.status());
+    Broken { code, detail, nothing_left: false, retry_after: retry_after(response) }
 }
 
 fn unplaced(broken: Broken) -> Placed {
-    match broken.nothing_left {
-        true => Placed::NotSent { code: broken.code },
-        false => unknown(broken.code, broken.detail, None),
+    let Broken { code, detail, nothing_left, retry_after } = broken;
+    match nothing_left {
+        true => Placed::NotSent { code },
+        false => Placed::Unknown { code, detail, retry_after },
     }
 }
 
-fn unknown(code: &'static str, detail: impl Into<String>, retry_after: Option<Duration>) -> Placed {
-    Placed::Unknown { code, detail: detail.into(), retry_after }
+fn unmoved(broken: Broken) -> Moved {
+    let Broken { code, detail, nothing_left, retry_after } = broken;
+    match nothing_left {
+        true => Moved::NotSent { code },
+        false => Moved::Unknown { code, detail, retry_after },
+    }
+}
+
+fn no_answer(broken: Broken) -> NoAnswer {
+    NoAnswer { code: broken.code, detail: broken.detail, retry_after: broken.retry_after }
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -28,6 +28,9 @@ fn manners() -> Manners {
         visible_within_ms: 0,
         honours_accept_by: true,
         replace: false,
+        cancel: false,
+        events: false,
+        positions: false,
     };
     Manners { capabilities, settle_ms: 5_000 }
 }
@@ -101,7 +104,16 @@ fn view(status: BrokerStatus, fills: Vec<Fill>) -> OrderView {
         trace_id: None,
     };
     let (order_ref, received_at) = ("p-1".to_string(), at(1002));
-    OrderView { order, order_ref, status, code: None, fills, received_at, duplicate: false }
+    OrderView {
+        order,
+        order_ref,
+        status,
+        code: None,
+        fills,
+        received_at,
+        duplicate: false,
+        replaces: None,
+    }
 }
 
 #[test]

@@ -42,6 +42,30 @@ pub(super) const ALERTS: &[Entry] = &[
         ),
     ),
     alert(
+        "do.capabilities_drift",
+        High,
+        (
+            "The broker says something else of itself than before: smallest quantity, steps, kinds of orders, what it dedupes. The reason names what changed; new orders follow it. CRITICAL if it must not be used any more (another environment): dispatch has ended.",
+            "Ask the broker whether that was meant. `noctus broker capabilities` shows what it says now.",
+        ),
+        (
+            "ブローカーの申告 (最小数量、刻み、注文の種類、重複排除など) が前と変わった。reason に変わった項目がある。新しい注文はそれに従う。使えなくなった場合 (別の環境など) は CRITICAL で、dispatch は終了している。",
+            "意図した変更かをブローカーに確かめる。今の申告は `noctus broker capabilities` で見える。",
+        ),
+    ),
+    alert(
+        "do.position_mismatch",
+        Critical,
+        (
+            "Our position of an account and symbol is not the broker's, and nothing under way explains it. Only what reduces is sent there until a person has lifted that.",
+            "`noctus broker positions` shows both sides; look for fills that one side lacks, and for whoever else uses the account. Then `noctus resume --account A --symbol S`, with a second person: the same difference is then not told again.",
+        ),
+        (
+            "口座・銘柄の建玉がブローカーと食い違い、処理中の注文では説明できない。人が解除するまで、そこではリスクを減らす注文だけを送る。",
+            "`noctus broker positions` で両方を見て、片方にしか無い約定や、口座を使う他者を探す。説明がついたら二人目の確認者とともに `noctus resume --account A --symbol S` を実行する。同じ差はもう知らせない。",
+        ),
+    ),
+    alert(
         "do.fok_partial",
         High,
         (
@@ -263,6 +287,17 @@ pub(super) const CODES: &[Entry] = &[
         ),
         (
             "PARKED。6 回問い合わせても、はっきりした返事が無かった。コロンの後は最後の失敗である。",
+            "do.parked を見る。",
+        ),
+    ),
+    code(
+        "cannot_ask",
+        (
+            "PARKED: the answer was lost, the broker answers no questions, and sending again might make a second order.",
+            "See do.parked.",
+        ),
+        (
+            "PARKED。返事が失われ、このブローカーは問い合わせに答えず、再送すると二つ目の注文になり得る。",
             "do.parked を見る。",
         ),
     ),

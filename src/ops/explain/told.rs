@@ -204,7 +204,9 @@ fn attempt(ink: Ink, attempt: &Attempt) -> String {
         _ => String::new(),
     };
     let (no, start, worker) = (attempt.attempt_no, at(attempt.started_at), &attempt.worker);
-    format!("attempt {no} at {start} by {worker}: {coloured}{took}{why}")
+    let under = attempt.capabilities.as_deref().map(short);
+    let under = under.map_or(String::new(), |digest| format!(", capabilities {digest}"));
+    format!("attempt {no} at {start} by {worker}: {coloured}{took}{under}{why}")
 }
 
 fn step(ink: Ink, step: &Step) -> String {

@@ -84,6 +84,10 @@ pub struct Attempt {
     pub ended_at: Option<Timestamp>,
     pub outcome: Option<String>,
     pub detail: Option<Value>,
+    /// Under which id the broker knows the order.
+    pub client_order_id: Option<String>,
+    /// Digest of what the broker said it could then (`noctus broker capabilities`).
+    pub capabilities: Option<String>,
 }
 
 /// One fill that was applied.

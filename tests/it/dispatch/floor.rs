@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use noctus::dispatch::broker::Broker;
 use noctus::dispatch::{self, DispatchError};
 use noctus::domain::event::{Alert, ExecEvent};
 use noctus::domain::policy::Policies;
@@ -134,8 +135,22 @@ impl Floor {
         Self { broker, pool, config, name }
     }
 
+    /// Where the database is.
+    pub fn database(&self) -> &str {
+        &self.config.database.url
+    }
+
     /// Starts a dispatcher under a worker's name and with connections of its own.
     pub async fn dispatcher(&self, worker: &str) -> Dispatcher {
+        self.start(worker, None).await
+    }
+
+    /// Starts one that sends to this broker instead.
+    pub async fn dispatcher_at(&self, worker: &str, broker: Arc<dyn Broker>) -> Dispatcher {
+        self.start(worker, Some(broker)).await
+    }
+
+    async fn start(&self, worker: &str, broker: Option<Arc<dyn Broker>>) -> Dispatcher {
         let pool = pg::connect(&self.config.database).await.expect("a pool");
         let (config, health) = (self.config.clone(), Health::default());
         let ctx = Context {
@@ -154,7 +169,10 @@ impl Floor {
             worker: worker.into(),
         };
         let stop = CancellationToken::new();
-        let task = tokio::spawn(dispatch::run(ctx, stop.clone()));
+        let task = match broker {
+            Some(broker) => tokio::spawn(dispatch::run_with(ctx, broker, stop.clone())),
+            None => tokio::spawn(dispatch::run(ctx, stop.clone())),
+        };
         Dispatcher { health, stop, task }
     }
 

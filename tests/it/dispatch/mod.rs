@@ -1,12 +1,13 @@
 //! Dispatch against a real Postgres and a paper broker that is a process of its own.
 
+mod broker;
 mod floor;
 mod turns;
 
 use floor::{Decided, Floor};
 use futures::future::join_all;
 use noctus::dispatch::DispatchError;
-use noctus::dispatch::broker::rest::HandshakeError;
+use noctus::dispatch::broker::handshake::HandshakeError;
 use serde_json::json;
 
 const QUOTES: &[&str] = &["--quotes", "USDJPY=147.250/147.252"];

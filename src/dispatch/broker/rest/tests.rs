@@ -58,8 +58,13 @@ async fn answering(answer: Option<Vec<u8>>) -> Rest {
 }
 
 fn rest(url: String) -> Rest {
-    let config = Broker { url, timeout_ms: 300, answer_max_bytes: 2_000, ..Broker::default() };
-    Rest::new(&config).expect("a client")
+    let config = config::Broker {
+        url,
+        timeout_ms: 300,
+        answer_max_bytes: 2_000,
+        ..config::Broker::default()
+    };
+    Rest::new(&config, None).expect("a client")
 }
 
 /// The outcome in a word.
@@ -100,21 +105,21 @@ async fn f51_f57_f58_only_a_clear_answer_is_an_outcome() {
     ];
     for (answer, wanted) in cases {
         let shown = String::from_utf8_lossy(&answer).into_owned();
-        let placed = answering(Some(answer)).await.place(&order(), || Ok(())).await;
+        let placed = answering(Some(answer)).await.place(&order(), Box::new(|| Ok(()))).await;
         assert_eq!(word(placed), wanted, "{shown}");
     }
 }
 
 #[tokio::test]
 async fn f53_a_broker_that_never_answers_leaves_the_outcome_unknown() {
-    let placed = answering(None).await.place(&order(), || Ok(())).await;
+    let placed = answering(None).await.place(&order(), Box::new(|| Ok(()))).await;
     assert_eq!(word(placed), "unknown timeout");
 }
 
 #[tokio::test]
 async fn f57_the_broker_may_ask_for_peace() {
     let busy = http("503 Service Unavailable\r\nretry-after: 7", "");
-    let placed = answering(Some(busy)).await.place(&order(), || Ok(())).await;
+    let placed = answering(Some(busy)).await.place(&order(), Box::new(|| Ok(()))).await;
     let Placed::Unknown { retry_after, .. } = placed else { panic!("{placed:?}") };
     assert_eq!(retry_after, Some(Duration::from_secs(7)));
 }
@@ -124,9 +129,9 @@ async fn what_never_left_is_not_sent_provably() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener); // nobody listens there now
-    let placed = rest(format!("http://{address}")).place(&order(), || Ok(())).await;
+    let placed = rest(format!("http://{address}")).place(&order(), Box::new(|| Ok(()))).await;
     assert_eq!(word(placed), "not sent broker_unreachable");
-    let placed = answering(None).await.place(&order(), || Err("lease_over")).await;
+    let placed = answering(None).await.place(&order(), Box::new(|| Err("lease_over"))).await;
     assert_eq!(word(placed), "not sent lease_over");
 }
 

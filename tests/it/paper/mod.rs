@@ -1,5 +1,10 @@
 //! The paper broker as a process of its own: its ledger, its dedupe, its restart.
 
+mod calls;
+mod lies;
+mod signed;
+
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,12 +26,17 @@ pub struct PaperBroker {
 impl PaperBroker {
     /// Starts one with a new ledger.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, None)
+    }
+
+    /// Starts one with a new ledger that takes only calls signed with this secret.
+    pub fn start_with(arguments: &[&str], secret: Option<&str>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("noctus-it-paper-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
-        let (process, url) = spawn(&folder, arguments);
+        let (process, url) = spawn_at("127.0.0.1:0", &folder, arguments, secret);
         Self { process, folder, url, http: Client::builder().no_proxy().build().expect("a client") }
     }
 
@@ -38,7 +48,7 @@ impl PaperBroker {
 
     /// Starts it again, after a kill, at this address.
     pub fn restart_at(&mut self, address: &str, arguments: &[&str]) {
-        (self.process, self.url) = spawn_at(address, &self.folder, arguments);
+        (self.process, self.url) = spawn_at(address, &self.folder, arguments, None);
     }
 
     /// SIGKILL.
@@ -73,7 +83,7 @@ impl PaperBroker {
     pub fn orders(&self) -> Vec<OrderView> {
         let order = |record: Record| match record.entry {
             Entry::Order(view) => Some(*view),
-            Entry::Update { .. } | Entry::Repeat { .. } => None,
+            _ => None,
         };
         self.records().into_iter().filter_map(order).collect()
     }
@@ -86,6 +96,11 @@ impl PaperBroker {
 
     pub async fn post(&self, path: &str, body: &Value) -> reqwest::Response {
         self.http.post(format!("{}{path}", self.url)).json(body).send().await.expect("an answer")
+    }
+
+    /// How often which lie was told.
+    pub async fn told(&self) -> BTreeMap<String, u64> {
+        self.get("/lies/told").await.json().await.expect("counts")
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {
@@ -102,11 +117,18 @@ impl Drop for PaperBroker {
 }
 
 fn spawn(folder: &Path, arguments: &[&str]) -> (Child, String) {
-    spawn_at("127.0.0.1:0", folder, arguments)
+    spawn_at("127.0.0.1:0", folder, arguments, None)
 }
 
-fn spawn_at(address: &str, folder: &Path, arguments: &[&str]) -> (Child, String) {
+fn spawn_at(
+    address: &str,
+    folder: &Path,
+    arguments: &[&str],
+    secret: Option<&str>,
+) -> (Child, String) {
     let mut process = Command::new(env!("CARGO_BIN_EXE_noctus"))
+        .env_remove("NOCTUS_BROKER_SECRET")
+        .envs(secret.map(|secret| ("NOCTUS_BROKER_SECRET", secret)))
         .args(["paper-broker", "--listen", address, "--ledger"])
         .arg(folder.join("ledger.jsonl"))
         .args(arguments)
@@ -204,20 +226,4 @@ async fn a_resting_order_fills_when_the_quote_crosses_it() {
     let found: OrderView = found.json().await.expect("an order");
     assert_eq!(found.status, BrokerStatus::Filled);
     assert_eq!(found.fills[0].px.to_string(), "146.995");
-}
-
-#[tokio::test]
-async fn its_lies_reset_the_connection_before_or_after_applying() {
-    let broker = PaperBroker::start(&["--quotes", "USDJPY=147.250/147.252"]);
-    let send = |id: &'static str| {
-        broker.http.post(format!("{}/v1/orders", broker.url)).json(&order(id)).send()
-    };
-    broker.lie(json!({"reset_before_apply_every": 1})).await;
-    assert!(send("key-reset-1").await.is_err());
-    assert!(broker.orders().is_empty());
-    broker.lie(json!({"drop_answer_every": 1})).await;
-    assert!(send("key-drop-01").await.is_err());
-    assert_eq!(broker.orders().len(), 1);
-    broker.lie(json!({})).await;
-    assert_eq!(send("key-fine-01").await.expect("an answer").status(), StatusCode::CREATED);
 }

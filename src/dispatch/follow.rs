@@ -1,0 +1,138 @@
+//! Follow: what the broker tells by itself, page after page, as long as it tells.
+//! Never trusted alone: events may be late, twice, in disorder or missing; questions are the net under them.
+//! Invariant: a place in the stream only moves forward.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::broker::Broker;
+use super::broker::protocol::{EventPage, OrderView};
+use crate::runtime::metrics::Metrics;
+
+/// How long the broker may wait with an empty page.
+const WAIT: Duration = Duration::from_secs(20);
+/// Pause after a page that could not be had; doubled up to the longest.
+const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Pages that nobody has looked at yet.
+pub const PAGES_MAX: usize = 16;
+
+/// Reads on from the newest event at its start until `stop`.
+pub async fn follow(
+    broker: Arc<dyn Broker>,
+    metrics: Arc<Metrics>,
+    tell: mpsc::Sender<Vec<OrderView>>,
+    stop: CancellationToken,
+) {
+    let (mut after, mut pause) = (None, PAUSE);
+    loop {
+        let page = tokio::select! {
+            () = stop.cancelled() => return,
+            page = broker.events(after, WAIT) => page,
+        };
+        let rest = match page {
+            Ok(page) => {
+                let heard = take(after, page);
+                metrics.broker_events.inc_by(heard.views.len() as u64);
+                if heard.missed > 0 {
+                    metrics.broker_events_missed.inc_by(heard.missed);
+                    tracing::warn!(missed = heard.missed, "the broker left events out");
+                }
+                let moved = after != Some(heard.last);
+                (after, pause) = (Some(heard.last), PAUSE);
+                if !heard.views.is_empty() && tell.send(heard.views).await.is_err() {
+                    return;
+                }
+                // A stream that stands still and still has something to say is not asked in a hurry.
+                (!moved).then_some(PAUSE)
+            }
+            Err(none) => {
+                tracing::warn!(
+                    code = none.code,
+                    detail = none.detail,
+                    "the broker's events are away"
+                );
+                // One that cannot be read is left to the questions, or it would be in the way for ever.
+                let unreadable = matches!(none.code, "answer_too_large" | "answer_malformed");
+                if let Some(last) = after.as_mut().filter(|_| unreadable) {
+                    *last += 1;
+                    metrics.broker_events_missed.inc();
+                }
+                pause = (pause * 2).min(PAUSE_MAX);
+                Some(pause.max(none.retry_after.unwrap_or_default()))
+            }
+        };
+        if let Some(rest) = rest {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+    }
+}
+
+/// What a page says.
+#[derive(Debug, PartialEq, Eq)]
+struct Heard {
+    /// In the order of their numbers, each number once.
+    views: Vec<OrderView>,
+    missed: u64,
+    last: u64,
+}
+
+fn take(after: Option<u64>, page: EventPage) -> Heard {
+    let views: BTreeMap<u64, OrderView> =
+        page.events.into_iter().map(|event| (event.n, event.order)).collect();
+    let Some(after) = after else {
+        return Heard { views: vec![], missed: 0, last: page.last };
+    };
+    let last = page.last.max(after);
+    let there = views.range(after + 1..=last.max(after + 1)).count() as u64;
+    let missed = (last - after).saturating_sub(there);
+    Heard { views: views.into_values().collect(), missed, last }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::broker::protocol::BrokerEvent;
+    use super::super::tests::order_view;
+    use super::*;
+
+    fn page(numbers: &[u64], last: u64) -> EventPage {
+        let event = |n: &u64| BrokerEvent {
+            n: *n,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            order: OrderView { order_ref: n.to_string(), ..order_view("key-000001") },
+        };
+        EventPage { events: numbers.iter().map(event).collect(), last }
+    }
+
+    #[test]
+    fn a_page_is_put_in_order_each_event_once_and_gaps_are_counted() {
+        let cases: [(Option<u64>, EventPage, &[&str], u64, u64); 8] = [
+            (None, page(&[], 7), &[], 0, 7),
+            (Some(7), page(&[], 7), &[], 0, 7),
+            (Some(7), page(&[8, 9], 9), &["8", "9"], 0, 9),
+            (Some(7), page(&[9, 8, 9], 9), &["8", "9"], 0, 9),
+            (Some(7), page(&[9], 9), &["9"], 1, 9),
+            (Some(7), page(&[], 9), &[], 2, 9),
+            // A number from before is heard, and the place does not move back.
+            (Some(7), page(&[3], 3), &["3"], 0, 7),
+            (Some(7), page(&[3, 8], 8), &["3", "8"], 0, 8),
+        ];
+        for (after, page, views, missed, last) in cases {
+            let shown = format!("{after:?} {page:?}");
+            let heard = take(after, page);
+            let refs: Vec<&str> = heard.views.iter().map(|v| v.order_ref.as_str()).collect();
+            assert_eq!(
+                (refs.as_slice(), heard.missed, heard.last),
+                (views, missed, last),
+                "{shown}"
+            );
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Heed: what the broker told by itself becomes findings, settled like any answer.
+//! Never acts on an order that is being sent: its own answer comes first, and the event waits for it.
+//! Invariant: an event that says nothing new leads to no transaction.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use super::broker::events;
+use super::broker::protocol::OrderView;
+use super::fold::{Finding, Outcome};
+use super::send::told;
+use super::{Dispatch, DispatchError};
+use crate::domain::event::{Fill, OrderStatus};
+use crate::domain::order::{Event, Order};
+use crate::pg::broker::{self, Heard as Known};
+use crate::pg::lanes::LaneKey;
+use crate::pg::outbox::{self, OrderRow};
+use crate::runtime::clock::{Boot, boot};
+
+/// An event waits so long for the answer of its order's send.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Orders that events wait for; what comes above is left to questions.
+const WAITING_MAX: usize = 10_000;
+/// Events of one order.
+const VIEWS_MAX: usize = 32;
+
+/// What was heard of one order, in the order in which it happened.
+struct Heard {
+    views: Vec<OrderView>,
+    since: Boot,
+}
+
+/// Events that were heard and not acted on yet, by client order id.
+#[derive(Default)]
+pub struct Ear {
+    waiting: HashMap<String, Heard>,
+}
+
+impl Ear {
+    /// Keeps what was heard.
+    pub fn hear(&mut self, views: Vec<OrderView>) {
+        for view in views {
+            let id = view.order.client_order_id.clone();
+            if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(&id) {
+                continue;
+            }
+            let heard = self.waiting.entry(id);
+            let heard = heard.or_insert_with(|| Heard { views: Vec::new(), since: boot() });
+            // Each tells all fills so far: of too many the newest will do.
+            if heard.views.len() >= VIEWS_MAX {
+                heard.views.clear();
+            }
+            heard.views.push(view);
+        }
+    }
+
+    /// Findings about orders of these lanes, and about ended orders of any.
+    pub async fn heed(
+        &mut self,
+        dispatch: &Dispatch,
+        lanes: &HashSet<LaneKey>,
+    ) -> Result<Vec<Outcome>, DispatchError> {
+        let now = boot();
+        self.waiting.retain(|_, heard| now.since(heard.since) < WAIT_MAX);
+        if self.waiting.is_empty() {
+            return Ok(vec![]);
+        }
+        let client = dispatch.ctx.pool.get().await?;
+        let ids: Vec<&str> = self.waiting.keys().map(String::as_str).collect();
+        let heard = broker::heard_of(&client, &ids).await?;
+        let is_sent = |h: &Known| h.state == OrderStatus::Sent.as_str();
+        let ours = |h: &Known| {
+            lanes.contains(&LaneKey { account: h.account.clone(), symbol: h.symbol.clone() })
+        };
+        let staying: HashSet<&str> = heard
+            .iter()
+            .filter(|h| is_sent(h) && ours(h))
+            .map(|h| h.client_order_id.as_str())
+            .collect();
+        let mut views = HashMap::new();
+        for h in heard.iter().filter(|h| !is_sent(h)) {
+            let Some(heard) = self.waiting.get(&h.client_order_id) else { continue };
+            let ended = OrderStatus::read(&h.state).is_some_and(OrderStatus::is_final);
+            if if ended { has_more_fills(&heard.views, h) } else { ours(h) } {
+                views.insert(h.key.clone(), heard.views.clone());
+            }
+        }
+        self.waiting.retain(|id, _| staying.contains(id.as_str()));
+        news(dispatch, &client, views).await
+    }
+}
+
+fn has_more_fills(views: &[OrderView], known: &Known) -> bool {
+    let fills = views.iter().flat_map(|view| &view.fills);
+    let told: HashSet<&str> = fills.map(|fill| fill.fill_id.as_str()).collect();
+    told.len() as i64 > known.fills
+}
+
+/// What of this is new to the orders as they are.
+async fn news(
+    dispatch: &Dispatch,
+    client: &tokio_postgres::Client,
+    views: HashMap<String, Vec<OrderView>>,
+) -> Result<Vec<Outcome>, DispatchError> {
+    if views.is_empty() {
+        return Ok(vec![]);
+    }
+    let keys: Vec<&str> = views.keys().map(String::as_str).collect();
+    let mut fills: HashMap<String, BTreeMap<String, Fill>> = HashMap::new();
+    for (key, fill) in outbox::fills(client, &keys).await? {
+        fills.entry(key).or_default().insert(fill.fill_id.clone(), fill);
+    }
+    let mut outcomes = Vec::new();
+    for row in outbox::of_keys(client, &keys).await? {
+        let Some(views) = views.get(row.key.as_str()) else { continue };
+        let Some(last) = views.last() else { continue };
+        if dispatch.place_order(&row) != last.order {
+            outcomes.push(told(row, Finding::Mismatch(Box::new(last.clone())), last));
+            continue;
+        }
+        let said: Vec<Event> = views.iter().flat_map(events).collect();
+        if moves(&row, fills.remove(row.key.as_str()).unwrap_or_default(), &said) {
+            outcomes.push(told(row, Finding::Facts(said), last));
+        }
+    }
+    Ok(outcomes)
+}
+
+/// Whether anything that was said is not known of the order yet.
+fn moves(row: &OrderRow, fills: BTreeMap<String, Fill>, said: &[Event]) -> bool {
+    let mut order = Order {
+        qty: row.qty,
+        time_in_force: row.time_in_force,
+        status: row.state,
+        broker_ref: row.broker_ref.clone(),
+        fills,
+    };
+    for event in said {
+        match order.apply(event) {
+            Ok(step) if step.moved => return true,
+            Ok(step) => order = step.order,
+            Err(_) if row.quarantined.contains(&event.label()) => {}
+            Err(_) => return true,
+        }
+    }
+    false
+}

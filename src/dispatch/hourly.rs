@@ -1,0 +1,131 @@
+//! Owns what is done at the start and then every so often: what the broker can, and what it holds.
+//! Never stops a role but for a broker that must not be used any more (F61).
+//! Invariant (C-OUT-8): what the broker says it can is recorded before the first attempt under it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::broker::handshake::{HandshakeError, Known, drift, shake_hands};
+use super::broker::protocol::Capabilities;
+use super::events::Notice;
+use super::{Dispatch, DispatchError, reconcile};
+use crate::domain::event::Severity;
+use crate::owed;
+use crate::pg::broker;
+use crate::runtime::clock;
+
+/// Pause after a handshake or a comparison that failed.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Sleeps; false: it is time to stop.
+async fn rest(dispatch: &Dispatch, pause: Duration) -> bool {
+    tokio::select! {
+        () = dispatch.stop.cancelled() => false,
+        () = tokio::time::sleep(pause) => true,
+    }
+}
+
+/// Asks the broker again and again what it can.
+pub async fn handshakes(dispatch: Arc<Dispatch>, end: mpsc::Sender<HandshakeError>) {
+    let every = Duration::from_secs(dispatch.ctx.config.broker.handshake_s);
+    let environment = dispatch.ctx.config.broker.environment.clone();
+    let mut pause = every;
+    while rest(&dispatch, pause).await {
+        pause = every;
+        match shake_hands(&*dispatch.broker, &environment).await {
+            Ok(known) if known == *dispatch.known() => {}
+            Ok(known) => match note(&dispatch, &known).await {
+                Ok(()) => dispatch.known.store(Arc::new(known)),
+                Err(error) => {
+                    tracing::warn!(%error, "what the broker can is not noted yet");
+                    pause = AGAIN;
+                }
+            },
+            Err(HandshakeError::Unavailable { broker, why }) => {
+                tracing::warn!(broker, why, "the broker does not tell what it can");
+                pause = AGAIN.min(every);
+            }
+            Err(error) => {
+                let notice = Notice {
+                    policy_name: "do.capabilities_drift",
+                    severity: Severity::Critical,
+                    subject: dispatch.ctx.config.broker.name.clone(),
+                    reason: error.to_string(),
+                    details: json!({"broker": dispatch.ctx.config.broker.name}),
+                };
+                if let Err(error) = tell(&dispatch, &[notice]).await {
+                    tracing::error!(%error, "the alert could not be committed");
+                }
+                // Full: it ends already.
+                let _ = end.try_send(error);
+                return;
+            }
+        }
+    }
+}
+
+/// Records what the broker says it can; that it is something else than before is an alert, once among all.
+pub async fn note(dispatch: &Dispatch, known: &Known) -> Result<(), DispatchError> {
+    let name = &dispatch.ctx.config.broker.name;
+    let value = serde_json::to_value(&known.capabilities).unwrap_or_default();
+    let mut client = dispatch.ctx.pool.get().await?;
+    let tx = client.transaction().await?;
+    let before = broker::note_capabilities(&tx, name, &known.digest, &value).await?;
+    let before = before.and_then(|value| serde_json::from_value::<Capabilities>(value).ok());
+    let mut events = Vec::new();
+    if let Some(before) = before {
+        let changes = drift(&before, &known.capabilities);
+        tracing::warn!(?changes, "the broker says something else of itself than before");
+        let notice = Notice {
+            policy_name: "do.capabilities_drift",
+            severity: Severity::High,
+            subject: format!("{name}|{}", known.digest),
+            reason: changes.join("; "),
+            details: json!({"broker": name, "digest": known.digest, "changes": changes}),
+        };
+        events.push(dispatch.scribe.notice(&notice, clock::now())?);
+    }
+    let room = dispatch.emitter.room_now();
+    let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
+    tx.commit().await?;
+    dispatch.emitter.emit(room, batch, events);
+    Ok(())
+}
+
+/// Commits notices and emits them.
+async fn tell(dispatch: &Dispatch, notices: &[Notice]) -> Result<(), DispatchError> {
+    let now = clock::now();
+    let events = notices.iter().map(|notice| dispatch.scribe.notice(notice, now));
+    let events = events.collect::<Result<Vec<_>, _>>()?;
+    let room = dispatch.emitter.room_now();
+    let mut client = dispatch.ctx.pool.get().await?;
+    let tx = client.transaction().await?;
+    let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
+    tx.commit().await?;
+    dispatch.emitter.emit(room, batch, events);
+    Ok(())
+}
+
+/// Compares positions with the broker's again and again.
+pub async fn comparisons(dispatch: Arc<Dispatch>) {
+    if !dispatch.known().capabilities.positions {
+        tracing::warn!("the broker tells no positions: they are not compared");
+        return;
+    }
+    let every = Duration::from_secs(dispatch.ctx.config.broker.positions_s);
+    loop {
+        let pause = match reconcile::round(&dispatch).await {
+            Ok(()) => every,
+            Err(error) => {
+                tracing::warn!(%error, "positions could not be compared");
+                AGAIN.min(every)
+            }
+        };
+        if !rest(&dispatch, pause).await {
+            return;
+        }
+    }
+}
