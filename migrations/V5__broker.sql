@@ -16,11 +16,12 @@ CREATE TABLE broker_capabilities (
     seen_at      TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
 );
 
--- Who compares positions now: one of all dispatch processes.
+-- What one of all dispatch processes does for all of them: who does it now, and when it was done last.
 CREATE TABLE dispatch_rounds (
-    what   TEXT PRIMARY KEY,
-    worker TEXT NOT NULL,
-    until  TIMESTAMPTZ NOT NULL
+    what    TEXT PRIMARY KEY,                      -- positions
+    worker  TEXT NOT NULL,
+    until   TIMESTAMPTZ NOT NULL,                  -- a lease; -infinity: nobody
+    done_at TIMESTAMPTZ
 );
 
 -- The newest comparison of a position with the broker's (C-OUT-9).

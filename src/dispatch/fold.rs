@@ -44,7 +44,7 @@ pub enum Finding {
     /// The broker was asked and has no such order.
     NotFound,
     /// The broker was asked and gave no clear answer.
-    NoAnswer { code: &'static str },
+    NoAnswer { code: &'static str, retry_after_ms: u64 },
     /// This broker answers no questions.
     CannotAsk,
     /// It was to be sent again, and must not be now.
@@ -243,13 +243,13 @@ impl Fold<'_> {
                 }
                 self.apply(&Event::Park { code: "cannot_ask".into() });
             }
-            Finding::NoAnswer { code } if self.order.status == Unknown => {
+            Finding::NoAnswer { code, retry_after_ms } if self.order.status == Unknown => {
                 self.out.settled.query_no += 1;
                 if self.out.settled.query_no >= QUESTIONS_MAX {
                     self.apply(&Event::Park { code: format!("asked_in_vain:{code}") });
                 } else {
                     let pause = manners.question_ms(self.out.settled.query_no, self.outcome.jitter);
-                    return NextQuestion::InMs(pause);
+                    return NextQuestion::InMs(pause.max(*retry_after_ms));
                 }
             }
             Finding::AskAgain if self.order.status == Unknown => {

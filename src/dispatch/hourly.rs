@@ -10,12 +10,14 @@ use tokio::sync::mpsc;
 
 use super::broker::handshake::{HandshakeError, Known, drift, shake_hands};
 use super::broker::protocol::Capabilities;
-use super::events::Notice;
-use super::{Dispatch, DispatchError, reconcile};
+use super::events::{Notice, Scribe};
+use super::reconcile::{self, Ended, HOLD_MS};
+use super::{Dispatch, DispatchError};
 use crate::domain::event::Severity;
-use crate::owed;
+use crate::owed::{self, Owed};
 use crate::pg::broker;
 use crate::runtime::clock;
+use crate::runtime::context::Context;
 
 /// Pause after a handshake or a comparison that failed.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -37,8 +39,11 @@ pub async fn handshakes(dispatch: Arc<Dispatch>, end: mpsc::Sender<HandshakeErro
         pause = every;
         match shake_hands(&*dispatch.broker, &environment).await {
             Ok(known) if known == *dispatch.known() => {}
-            Ok(known) => match note(&dispatch, &known).await {
-                Ok(()) => dispatch.known.store(Arc::new(known)),
+            Ok(known) => match note(&dispatch.ctx, &dispatch.scribe, &known).await {
+                Ok((batch, events)) => {
+                    dispatch.known.store(Arc::new(known));
+                    dispatch.emitter.emit(dispatch.emitter.room_now(), batch, events);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "what the broker can is not noted yet");
                     pause = AGAIN;
@@ -67,11 +72,14 @@ pub async fn handshakes(dispatch: Arc<Dispatch>, end: mpsc::Sender<HandshakeErro
     }
 }
 
+/// What was committed and is owed: the batch and its events.
+pub type Told = (Option<i64>, Vec<Owed>);
+
 /// Records what the broker says it can; that it is something else than before is an alert, once among all.
-pub async fn note(dispatch: &Dispatch, known: &Known) -> Result<(), DispatchError> {
-    let name = &dispatch.ctx.config.broker.name;
+pub async fn note(ctx: &Context, scribe: &Scribe, known: &Known) -> Result<Told, DispatchError> {
+    let name = &ctx.config.broker.name;
     let value = serde_json::to_value(&known.capabilities).unwrap_or_default();
-    let mut client = dispatch.ctx.pool.get().await?;
+    let mut client = ctx.pool.get().await?;
     let tx = client.transaction().await?;
     let before = broker::note_capabilities(&tx, name, &known.digest, &value).await?;
     let before = before.and_then(|value| serde_json::from_value::<Capabilities>(value).ok());
@@ -86,13 +94,11 @@ pub async fn note(dispatch: &Dispatch, known: &Known) -> Result<(), DispatchErro
             reason: changes.join("; "),
             details: json!({"broker": name, "digest": known.digest, "changes": changes}),
         };
-        events.push(dispatch.scribe.notice(&notice, clock::now())?);
+        events.push(scribe.notice(&notice, clock::now())?);
     }
-    let room = dispatch.emitter.room_now();
-    let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
+    let batch = owed::insert(&tx, &ctx.worker, &events).await?;
     tx.commit().await?;
-    dispatch.emitter.emit(room, batch, events);
-    Ok(())
+    Ok((batch, events))
 }
 
 /// Commits notices and emits them.
@@ -116,14 +122,19 @@ pub async fn comparisons(dispatch: Arc<Dispatch>) {
         return;
     }
     let every = Duration::from_secs(dispatch.ctx.config.broker.positions_s);
+    // At the start in any case; then no sooner than that, whoever did it last.
+    let mut rested = Duration::ZERO;
     loop {
-        let pause = match reconcile::round(&dispatch).await {
-            Ok(()) => every,
+        let pause = match reconcile::round(&dispatch, rested).await {
+            Ok(Ended::Done) => every,
+            // Whoever has the round may be gone without having finished it.
+            Ok(Ended::Elsewhere) => Duration::from_millis(HOLD_MS).min(every),
             Err(error) => {
                 tracing::warn!(%error, "positions could not be compared");
                 AGAIN.min(every)
             }
         };
+        rested = every.mul_f64(0.9);
         if !rest(&dispatch, pause).await {
             return;
         }

@@ -290,19 +290,15 @@ async fn prepare(
     stop: &CancellationToken,
 ) -> Result<Dispatch, DispatchError> {
     let known = shake_hands(&*broker, &ctx.config.broker.environment).await?;
-    let dispatch = Dispatch {
-        broker,
-        known: ArcSwap::from_pointee(known),
-        scribe: Scribe::new(&ctx.config, &ctx.registry).await?,
-        halts: Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?,
-        // Last: its sweep goes on in the background, and a start that fails is tried again.
-        emitter: Emitter::start(ctx, stop.clone())?,
-        stop: stop.clone(),
-        ctx: ctx.clone(),
-    };
+    let scribe = Scribe::new(&ctx.config, &ctx.registry).await?;
     // Before the first attempt refers to it.
-    hourly::note(&dispatch, &dispatch.known()).await?;
-    Ok(dispatch)
+    let (batch, events) = hourly::note(ctx, &scribe, &known).await?;
+    let halts = Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?;
+    // Last: its sweep goes on in the background, and a start that fails is tried again.
+    let emitter = Emitter::start(ctx, stop.clone())?;
+    emitter.emit(emitter.room_now(), batch, events);
+    let (known, stop, ctx) = (ArcSwap::from_pointee(known), stop.clone(), ctx.clone());
+    Ok(Dispatch { broker, known, scribe, halts, emitter, stop, ctx })
 }
 
 /// Waits for answers on their way, settles them, and lets the lanes go.

@@ -19,7 +19,7 @@ use crate::runtime::clock::{Boot, boot, now};
 /// Which round this is, among those that one process holds at a time.
 const ROUND: &str = "positions";
 /// A round is another's after this long without a look, milliseconds.
-const HOLD_MS: u64 = 30_000;
+pub const HOLD_MS: u64 = 30_000;
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// A difference is one when it has stayed for so long: what is on its way has then arrived.
@@ -48,29 +48,49 @@ struct Round {
     done: BTreeSet<Lane>,
 }
 
-/// One round: looks until every lane has been compared at rest.
-pub async fn round(dispatch: &Dispatch) -> Result<(), DispatchError> {
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every lane that came to rest has been compared.
+    Done,
+    /// Another process compares, or has done so not long ago.
+    Elsewhere,
+}
+
+/// One round: looks until every lane has been compared at rest. Not if one was done less than `rested` ago.
+pub async fn round(dispatch: &Dispatch, rested: Duration) -> Result<Ended, DispatchError> {
+    let worker = &dispatch.ctx.worker;
+    let rested_ms = u64::try_from(rested.as_millis()).unwrap_or(u64::MAX);
+    let client = dispatch.ctx.pool.get().await?;
+    if !broker::take_round(&client, ROUND, worker, (HOLD_MS, rested_ms)).await? {
+        return Ok(Ended::Elsewhere);
+    }
+    drop(client);
+    let looked = looks(dispatch).await;
+    let client = dispatch.ctx.pool.get().await?;
+    broker::end_round(&client, ROUND, worker, matches!(looked, Ok(Ended::Done))).await?;
+    looked
+}
+
+async fn looks(dispatch: &Dispatch) -> Result<Ended, DispatchError> {
     let started = boot();
     let mut round = Round::default();
     loop {
-        let client = dispatch.ctx.pool.get().await?;
-        if !broker::take_round(&client, ROUND, &dispatch.ctx.worker, HOLD_MS).await? {
-            return Ok(()); // another process compares
-        }
-        drop(client);
         let waiting = look(dispatch, &mut round).await?;
-        let over = boot().since(started) > ROUND_MAX;
-        if waiting > 0 && over {
-            tracing::warn!(lanes = waiting, "positions that are never at rest were not compared");
+        if waiting == 0 || dispatch.stop.is_cancelled() {
+            return Ok(Ended::Done);
         }
-        if waiting == 0 || over || dispatch.stop.is_cancelled() {
-            let client = dispatch.ctx.pool.get().await?;
-            broker::end_round(&client, ROUND, &dispatch.ctx.worker).await?;
-            return Ok(());
+        if boot().since(started) > ROUND_MAX {
+            tracing::warn!(lanes = waiting, "positions that are never at rest were not compared");
+            return Ok(Ended::Done);
         }
         tokio::select! {
             () = dispatch.stop.cancelled() => {}
             () = tokio::time::sleep(LOOK) => {}
+        }
+        let client = dispatch.ctx.pool.get().await?;
+        if !broker::hold_round(&client, ROUND, &dispatch.ctx.worker, HOLD_MS).await? {
+            return Ok(Ended::Elsewhere);
         }
     }
 }

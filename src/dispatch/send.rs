@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Dispatch;
 use super::broker::protocol::{BrokerStatus, OrderView};
-use super::broker::{Asked, Placed, events};
+use super::broker::{Asked, NoAnswer, Placed, events};
 use super::claim::Claimed;
 use super::fence::{Lease, may_write};
 use super::fold::{Finding, Outcome};
@@ -187,9 +187,11 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
             of(row, Finding::Mismatch(view.clone()), None, Value::Null, Some(&view), None)
         }
         Asked::NotFound => of(row, Finding::NotFound, None, Value::Null, None, None),
-        Asked::Failed { code, detail } => {
+        Asked::Failed(NoAnswer { code, detail, retry_after }) => {
             tracing::warn!(key = %row.key, trace_id = %row.trace_id, code, detail, "no answer");
-            of(row, Finding::NoAnswer { code }, None, Value::Null, None, None)
+            let retry_after_ms =
+                retry_after.map_or(0, |w| u64::try_from(w.as_millis()).unwrap_or(0));
+            of(row, Finding::NoAnswer { code, retry_after_ms }, None, Value::Null, None, None)
         }
     };
     vec![outcome]

@@ -42,29 +42,50 @@ pub async fn note_capabilities(
     }
 }
 
-/// Takes a round for so long, or prolongs it; false: another worker has it.
+/// Takes a round for `hold_ms`, unless another worker has it or it was done less than `rested_ms` ago.
 pub async fn take_round(
     client: &Client,
     what: &str,
     worker: &str,
-    hold_ms: u64,
+    (hold_ms, rested_ms): (u64, u64),
 ) -> Result<bool, Error> {
     let taken = client
         .execute(
             "INSERT INTO dispatch_rounds AS r (what, worker, until)
              VALUES ($1, $2, clock_timestamp() + $3 * interval '1 millisecond')
              ON CONFLICT (what) DO UPDATE SET worker = excluded.worker, until = excluded.until
-              WHERE r.worker = $2 OR r.until < clock_timestamp()",
-            &[&what, &worker, &(hold_ms as f64)],
+              WHERE (r.worker = $2 OR r.until < clock_timestamp())
+                AND (r.done_at IS NULL
+                     OR r.done_at <= clock_timestamp() - $4 * interval '1 millisecond')",
+            &[&what, &worker, &(hold_ms as f64), &(rested_ms as f64)],
         )
         .await?;
     Ok(taken == 1)
 }
 
-/// Ends a round that this worker has.
-pub async fn end_round(client: &Client, what: &str, worker: &str) -> Result<(), Error> {
-    let end = "DELETE FROM dispatch_rounds WHERE what = $1 AND worker = $2";
-    client.execute(end, &[&what, &worker]).await?;
+/// Prolongs a round; false: it is another worker's now.
+pub async fn hold_round(
+    client: &Client,
+    what: &str,
+    worker: &str,
+    hold_ms: u64,
+) -> Result<bool, Error> {
+    let held = client
+        .execute(
+            "UPDATE dispatch_rounds SET until = clock_timestamp() + $3 * interval '1 millisecond'
+              WHERE what = $1 AND worker = $2 AND until > clock_timestamp()",
+            &[&what, &worker, &(hold_ms as f64)],
+        )
+        .await?;
+    Ok(held == 1)
+}
+
+/// Ends a round that this worker has: done, or given up.
+pub async fn end_round(client: &Client, what: &str, worker: &str, done: bool) -> Result<(), Error> {
+    let end = "UPDATE dispatch_rounds
+                  SET until = '-infinity', done_at = CASE WHEN $3 THEN clock_timestamp() ELSE done_at END
+                WHERE what = $1 AND worker = $2";
+    client.execute(end, &[&what, &worker, &done]).await?;
     Ok(())
 }
 

@@ -133,7 +133,7 @@ impl Broker for InProcess {
         let desk = self.desk();
         if !desk.answers_queries() {
             let detail = "orders cannot be asked about".into();
-            return Asked::Failed { code: "http_status", detail };
+            return Asked::Failed(NoAnswer { code: "http_status", detail, retry_after: None });
         }
         match desk.find(&order.client_order_id, clock::now()) {
             None => Asked::NotFound,

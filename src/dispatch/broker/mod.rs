@@ -93,12 +93,7 @@ pub enum Asked {
     /// The broker says clearly that it has no such order.
     NotFound,
     /// No clear answer.
-    Failed {
-        /// Why, a stable code.
-        code: &'static str,
-        /// For a person.
-        detail: String,
-    },
+    Failed(NoAnswer),
 }
 
 /// How a cancel or a replace ended.

@@ -276,28 +276,27 @@ impl Broker for Rest {
     }
 
     async fn ask(&self, order: &PlaceOrder) -> Asked {
-        let failed = |n: NoAnswer| Asked::Failed { code: n.code, detail: n.detail };
         let request = self.request(Method::GET, &Self::of_order(&order.client_order_id, ""));
         let response = match request.build() {
             Ok(request) => match self.execute(request).await {
                 Ok(response) => response,
-                Err(none) => return failed(none),
+                Err(none) => return Asked::Failed(none),
             },
-            Err(error) => return failed(no_answer(broken(&error))),
+            Err(error) => return Asked::Failed(no_answer(broken(&error))),
         };
         match response.status() {
             StatusCode::OK => match self.read::<OrderView>(response).await {
                 Ok(view) if view.order == *order => Asked::Known(Box::new(view)),
                 Ok(view) => Asked::Mismatch(Box::new(view)),
-                Err(broken) => failed(no_answer(broken)),
+                Err(broken) => Asked::Failed(no_answer(broken)),
             },
             // A 404 counts only in the broker's own words: a proxy or a wrong path says it too.
             StatusCode::NOT_FOUND => match self.read::<Refusal>(response).await {
                 Ok(refusal) if refusal.error == UNKNOWN_ORDER => Asked::NotFound,
-                Ok(refusal) => Asked::Failed { code: "http_404", detail: refusal.error },
-                Err(broken) => failed(no_answer(broken)),
+                Ok(refusal) => Asked::Failed(no_answer(lost("http_404", refusal.error))),
+                Err(broken) => Asked::Failed(no_answer(broken)),
             },
-            _ => failed(no_answer(unclear(&response))),
+            _ => Asked::Failed(no_answer(unclear(&response))),
         }
     }
 

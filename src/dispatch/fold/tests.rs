@@ -212,7 +212,8 @@ fn f53_questions_are_asked_six_times_in_doubling_pauses_and_then_the_order_is_pa
     let mut row = unknown();
     let mut pauses = vec![];
     loop {
-        let done = settle(&row, Finding::NoAnswer { code: "timeout" }, &mut position());
+        let done =
+            settle(&row, Finding::NoAnswer { code: "timeout", retry_after_ms: 0 }, &mut position());
         match done.settled.next_question {
             NextQuestion::InMs(ms) => pauses.push(ms),
             other => {
@@ -289,4 +290,31 @@ fn an_illegal_event_is_quarantined_with_one_alert_and_the_order_stays() {
     assert_eq!(position, before);
     let row = OrderRow { quarantined: done.settled.quarantined, ..row };
     assert!(settle(&row, late(), &mut position).alerts.is_empty());
+}
+
+#[test]
+fn c_out_2_an_order_that_cannot_be_asked_about_is_sent_again_only_where_that_makes_no_second_one() {
+    let unknown = OrderRow { state: OrderStatus::Unknown, ..sent() };
+    let too_old = OrderRow { send_by: Some(at(1000)), ..unknown.clone() };
+    let cases = [
+        (true, &unknown, OrderStatus::Unknown),
+        (true, &too_old, OrderStatus::Parked),
+        (false, &unknown, OrderStatus::Parked),
+    ];
+    for (dedupes, row, wanted) in cases {
+        let mut manners = manners();
+        manners.capabilities.dedupes_by_client_id = dedupes;
+        let outcome = found(row, Finding::CannotAsk);
+        let done = fold(row, BTreeMap::new(), &outcome, Some(&mut position()), &manners);
+        assert_eq!(done.settled.state, wanted, "{dedupes} {:?}", row.send_by);
+        assert_eq!(done.settled.next_question, NextQuestion::Never);
+    }
+}
+
+#[test]
+fn f57_the_next_question_waits_as_long_as_the_broker_asks_for() {
+    let row = OrderRow { state: OrderStatus::Unknown, ..sent() };
+    let none = Finding::NoAnswer { code: "rate_limited", retry_after_ms: 120_000 };
+    let done = settle(&row, none, &mut position());
+    assert_eq!(done.settled.next_question, NextQuestion::InMs(120_000));
 }

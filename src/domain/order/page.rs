@@ -13,6 +13,8 @@ use crate::domain::request::TimeInForce;
 /// Units of the order that is tried.
 const QTY: i64 = 100;
 
+const PICTURE: &str = "![The states of an order](img/order-states.svg)";
+
 const LEAD: &str = "\
 What moves an order, and where to. The states are those of `outbox_orders.state` and of the exec events; the table is
 `Order::apply` in `src/domain/order.rs`, tried out for every state and every event.";
@@ -35,9 +37,9 @@ const LEGEND: &str = "\
 
 /// The whole page.
 pub fn page() -> String {
-    let mut page = format!("# The states of an order\n\n{LEAD}\n\n");
+    let mut page = format!("# The states of an order\n\n{PICTURE}\n\n{LEAD}\n\n");
     page.push_str("<!-- generated: noctus docs order-states -->\n\n");
-    page.push_str(&format!("```mermaid\n{}```\n\n{AFTER}\n\n", diagram()));
+    page.push_str(&format!("{AFTER}\n\n## Every move\n\n```mermaid\n{}```\n\n", diagram()));
     page.push_str(&format!("## Every state and every event\n\n{}\n{LEGEND}\n", table()));
     page
 }

@@ -226,7 +226,7 @@ async fn f54_not_found_is_said_only_when_the_broker_says_so<S: Stage>() {
     stage.lie(json!({"no_query": true})).await;
     for id in ["key-000001", "key-000002"] {
         let asked = stage.broker().ask(&order(id)).await;
-        assert!(matches!(asked, Asked::Failed { code: "http_status", .. }), "{asked:?}");
+        assert!(matches!(&asked, Asked::Failed(none) if none.code == "http_status"), "{asked:?}");
     }
 }
 

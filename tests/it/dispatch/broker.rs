@@ -324,6 +324,12 @@ async fn the_verbs_show_what_the_broker_can_and_both_sides_of_a_position() {
     assert_eq!(code, Some(1));
     assert!(table.contains("USDJPY") && table.contains("95") && table.contains("-5"), "{table}");
     dispatcher.stop().await;
+    let away = std::process::Command::new(env!("CARGO_BIN_EXE_noctus"))
+        .args(["broker", "capabilities"])
+        .env("NOCTUS_BROKER__URL", "http://127.0.0.1:1")
+        .output()
+        .expect("the executable starts");
+    assert_eq!(away.status.code(), Some(69), "{}", String::from_utf8_lossy(&away.stderr));
     let live = Floor::new(&["--environment", "live"], plain).await;
     assert_eq!(noctus(&live, &["broker", "capabilities"]).0, Some(1));
 }

@@ -152,8 +152,49 @@ async fn f54_only_the_brokers_own_words_mean_not_found() {
             Asked::Known(_) => "known",
             Asked::Mismatch(_) => "mismatch",
             Asked::NotFound => "not found",
-            Asked::Failed { code, .. } => code,
+            Asked::Failed(none) => none.code,
         };
         assert_eq!(found, wanted);
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_made_in_time_means_that_nothing_left() {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let listener = socket.listen(1).expect("it listens");
+    let address = listener.local_addr().expect("an address");
+    // Nobody takes connections: once its queue is full, the next one hangs.
+    let mut queue = Vec::new();
+    let short = Duration::from_millis(200);
+    while let Ok(connected) =
+        tokio::time::timeout(short, tokio::net::TcpStream::connect(address)).await
+    {
+        queue.push(connected.expect("a connection"));
+        assert!(queue.len() < 100, "the queue never fills");
+    }
+    let config = config::Broker {
+        url: format!("http://{address}"),
+        connect_timeout_ms: 100,
+        timeout_ms: 2_000,
+        ..config::Broker::default()
+    };
+    let rest = Rest::new(&config, None).expect("a client");
+    let placed = rest.place(&order(), Box::new(|| Ok(()))).await;
+    assert_eq!(word(placed), "not sent broker_unreachable");
+}
+
+#[tokio::test]
+async fn without_a_secret_only_a_broker_of_paper_is_called() {
+    let mut config = Config::default();
+    assert!(Rest::of(&config).is_ok());
+    config.broker.environment = "live".into();
+    let refused = Rest::of(&config).err();
+    let missing = matches!(
+        refused,
+        Some(HandshakeError::Secret(BadSecrets::Missing { name: "NOCTUS_BROKER_SECRET" }))
+    );
+    assert!(missing, "{refused:?}");
+    config.dev = true;
+    assert!(Rest::of(&config).is_ok());
 }
