@@ -20,6 +20,7 @@ pub mod positions;
 pub mod proposals;
 pub mod redrives;
 pub mod risk;
+pub mod risk_state;
 pub mod story;
 pub mod time;
 

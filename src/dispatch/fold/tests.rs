@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
 }
 
-fn manners() -> Manners {
+pub(in crate::dispatch) fn manners() -> Manners {
     let capabilities = Capabilities {
         name: "test".into(),
         environment: "paper".into(),
@@ -43,6 +43,7 @@ fn position() -> PositionRow {
         realised_pnl: Decimal::ZERO,
         consecutive_losses: 0,
         lots: vec![],
+        moves: 0,
     }
 }
 
@@ -166,7 +167,7 @@ fn a_losing_reduction_counts_one_loss_for_the_whole_order() {
     };
     let seen = view(BrokerStatus::Filled, vec![fill("a", 40, 151), fill("b", 60, 152)]);
     let done = settle(&sent(), Finding::Facts(events(&seen)), &mut position);
-    assert_eq!(done.realised, Decimal::from(-160));
+    assert_eq!(done.realised, Some((utc_day(at(1002)), Decimal::from(-160))));
     assert_eq!(position.consecutive_losses, 3);
     assert_eq!((position.position, position.avg_price), (0.into(), None));
 }

@@ -8,6 +8,7 @@ mod producer;
 mod refused;
 mod scenarios;
 mod verbs;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
