@@ -65,7 +65,12 @@ pub async fn snapshot(client: &mut Client) -> Result<Snapshot, SnapshotError> {
     })
     .await?;
     each(&tx, "outbox_orders", ORDERS, |row| {
-        state.orders.insert(IdempotencyKey::new(row.try_get(0)?)?, order(row)?);
+        let mut order = order(row)?;
+        // One text for all orders of a lane.
+        if let Some((lane, _)) = state.lanes.get_key_value(&order.terms.lane) {
+            order.terms.lane = lane.clone();
+        }
+        state.orders.insert(IdempotencyKey::new(row.try_get(0)?)?, Box::new(order));
         Ok(())
     })
     .await?;

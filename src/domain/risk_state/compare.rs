@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::difference::{Compared, Counts, Difference, Gap, Lack, What};
-use super::rebuild::{LaneTold, Rebuild, Told, within_a_minute};
-use super::{Lane, LaneName, Order, Progress, Terms, TraceName};
+use super::difference::{Compared, Difference, Gap, Lack, What};
+use super::orders::{Told, stretches};
+use super::rebuild::{LaneTold, Rebuild, within_a_minute};
+use super::{Lane, LaneName, Progress, Terms, TraceName};
 use crate::domain::money::plain;
 use crate::domain::risk::RECENT_KEPT;
 use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId};
@@ -31,19 +32,14 @@ impl Rebuild {
     pub fn compared(mut self) -> Compared {
         let mut torn = Torn::default();
         let mut out = Compared {
+            stored: self.counts,
             decisions: self.decisions,
             events: self.events,
+            differences: std::mem::take(&mut self.orders.differences),
             gaps: std::mem::take(&mut self.flawed),
             ..Compared::default()
         };
-        let stored = &self.stored;
-        out.stored = Counts {
-            orders: stored.orders.len() as u64,
-            lanes: stored.lanes.len() as u64,
-            accounts: stored.accounts.len() as u64,
-            traces: stored.traces.len() as u64,
-        };
-        self.compare_orders(&mut out, &mut torn);
+        self.leave_orders_out(&mut out, &mut torn);
         self.compare_lanes(&mut out, &mut torn);
         self.compare_accounts(&mut out, &torn);
         self.compare_traces(&mut out, &torn);
@@ -52,25 +48,18 @@ impl Rebuild {
         out
     }
 
-    fn compare_orders(&self, out: &mut Compared, torn: &mut Torn) {
+    /// Those that were not told to their ends; the others are compared already.
+    fn leave_orders_out(&self, out: &mut Compared, torn: &mut Torn) {
         let nothing = Told::default();
-        for (key, order) in &self.stored.orders {
-            let told = self.orders.get(key).unwrap_or(&nothing);
+        for (key, order) in &self.orders.stored {
+            let told = self.orders.told.get(key).map_or(&nothing, |told| &**told);
             let Terms { lane, trace_id, .. } = &order.terms;
-            let lacking = lacking(told, order);
-            if told.terms.is_none() {
+            out.left_out.orders += 1;
+            torn.traces.insert((lane.0.clone(), trace_id.clone()));
+            if !told.decision.is_known() {
                 torn.lanes.insert(lane.clone());
             }
-            match &told.terms {
-                Some(terms) if lacking.is_empty() && told.waiting == 0 => {
-                    let found = Found::order(key, lane, &mut out.differences);
-                    compare_order(found, order, terms, &told.progress());
-                }
-                _ => {
-                    torn.traces.insert((lane.0.clone(), trace_id.clone()));
-                    out.left_out.orders += 1;
-                }
-            }
+            let lacking = told.lacking(order);
             if !lacking.is_empty() {
                 torn.of_lacking.insert(lane.clone());
             }
@@ -138,56 +127,29 @@ impl Rebuild {
     }
 }
 
-/// What an order of the ledger lacks.
-fn lacking(told: &Told, order: &Order) -> Vec<Lack> {
-    let decision = match (&told.terms, told.unreserved) {
-        (Some(_), _) => None,
-        (None, true) => Some(Lack::Reservation),
-        (None, false) => Some(Lack::Decision),
-    };
-    let seqs = told.seqs.iter().copied().map(i64::from);
-    let events = stretches(1, seqs, order.exec_seq.into());
-    let events = events.into_iter().map(|(from, to)| Lack::Events { from, to });
-    decision.into_iter().chain(events).collect()
-}
-
 /// Moves that the table counts, or that come before one that was told, and were not told.
 fn missing_moves(told: &LaneTold, stored: i64) -> Vec<(i64, i64)> {
     stretches(told.lane.moves + 1, told.waiting.keys().copied(), stored)
 }
 
-/// The stretches of numbers from `first` to `last` that are not among `seen`, which is in order.
-fn stretches(first: i64, seen: impl Iterator<Item = i64>, last: i64) -> Vec<(i64, i64)> {
-    let mut missing = Vec::new();
-    let mut next = first;
-    for number in seen {
-        if next < number {
-            missing.push((next, number - 1));
-        }
-        next = number.saturating_add(1);
-    }
-    if next <= last {
-        missing.push((next, last));
-    }
-    missing
+pub(super) fn compare_terms(found: &mut Found<'_>, stored: &Terms, told: &Terms) {
+    found.field("account", &stored.lane.0, &told.lane.0, |a| Some(a.to_string()));
+    found.field("symbol", &stored.lane.1, &told.lane.1, |s| Some(s.to_string()));
+    found.field("trace_id", &stored.trace_id, &told.trace_id, |t| Some(t.to_string()));
+    found.field("action", &stored.side, &told.side, |s| Some(s.as_str().to_string()));
+    found.field("decided_qty", &stored.decided_qty, &told.decided_qty, number);
+    found.field("opening_qty", &stored.opening_qty, &told.opening_qty, number);
+    found.field("opening_notional", &stored.opening_notional, &told.opening_notional, number);
+    found.field("unit_value", &stored.unit_value, &told.unit_value, number);
+    found.field("arm", &stored.arm, &told.arm, Clone::clone);
 }
 
-fn compare_order(mut found: Found<'_>, order: &Order, terms: &Terms, told: &Progress) {
-    let (stored, progress) = (&order.terms, &order.progress);
-    found.field("account", &stored.lane.0, &terms.lane.0, |a| Some(a.to_string()));
-    found.field("symbol", &stored.lane.1, &terms.lane.1, |s| Some(s.to_string()));
-    found.field("trace_id", &stored.trace_id, &terms.trace_id, |t| Some(t.to_string()));
-    found.field("action", &stored.side, &terms.side, |s| Some(s.as_str().to_string()));
-    found.field("decided_qty", &stored.decided_qty, &terms.decided_qty, number);
-    found.field("opening_qty", &stored.opening_qty, &terms.opening_qty, number);
-    found.field("opening_notional", &stored.opening_notional, &terms.opening_notional, number);
-    found.field("unit_value", &stored.unit_value, &terms.unit_value, number);
-    found.field("arm", &stored.arm, &terms.arm, Clone::clone);
-    found.field("state", &progress.status, &told.status, |s| Some(s.as_str().to_string()));
-    found.field("executed_qty", &progress.executed_qty, &told.executed_qty, number);
-    found.field("avg_price", &progress.avg_price, &told.avg_price, |p| p.map(plain));
-    found.field("working_qty", &progress.working_qty, &told.working_qty, number);
-    found.field("realised_pnl", &progress.realised_pnl, &told.realised_pnl, number);
+pub(super) fn compare_progress(mut found: Found<'_>, stored: &Progress, told: &Progress) {
+    found.field("state", &stored.status, &told.status, |s| Some(s.as_str().to_string()));
+    found.field("executed_qty", &stored.executed_qty, &told.executed_qty, number);
+    found.field("avg_price", &stored.avg_price, &told.avg_price, |p| p.map(plain));
+    found.field("working_qty", &stored.working_qty, &told.working_qty, number);
+    found.field("realised_pnl", &stored.realised_pnl, &told.realised_pnl, number);
 }
 
 fn compare_lane(mut found: Found<'_>, stored: &Lane, told: &Lane) {
@@ -262,7 +224,7 @@ fn number(number: &Decimal) -> Option<String> {
 }
 
 /// Where differences of one thing go.
-struct Found<'a> {
+pub(super) struct Found<'a> {
     about: Difference,
     out: &'a mut Vec<Difference>,
 }
@@ -298,7 +260,7 @@ impl<'a> Found<'a> {
         found
     }
 
-    fn order(key: &IdempotencyKey, lane: &LaneName, out: &'a mut Vec<Difference>) -> Self {
+    pub fn order(key: &IdempotencyKey, lane: &LaneName, out: &'a mut Vec<Difference>) -> Self {
         let mut found = Self::lane(lane, out);
         (found.about.what, found.about.idempotency_key) = (What::Order, Some(key.clone()));
         found
@@ -317,7 +279,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn differs(self, field: &'static str, stored: Option<String>, rebuilt: Option<String>) {
+    pub fn differs(self, field: &'static str, stored: Option<String>, rebuilt: Option<String>) {
         self.out.push(Difference { field, stored, rebuilt, ..self.about });
     }
 

@@ -2,8 +2,10 @@
 //! Never reads a table or a topic: both are handed in, and a difference is told, never mended.
 //! Invariant: the same events, in whatever order and however often they are told, make the same state.
 
+mod books;
 mod compare;
 mod difference;
+mod orders;
 mod rebuild;
 #[cfg(test)]
 mod tests;
@@ -36,7 +38,7 @@ pub struct RiskState {
     /// Opening notional, account currency.
     pub traces: BTreeMap<TraceName, Decimal>,
     /// Every order that was decided with a quantity.
-    pub orders: HashMap<IdempotencyKey, Order>,
+    pub orders: HashMap<IdempotencyKey, Box<Order>>,
 }
 
 /// A position, and what may still be added to it. Units; money in the account's currency.

@@ -182,7 +182,9 @@ fn stored() -> RiskState {
         traces: [("a", "1000"), ("b", "400"), ("c", "700"), ("flat", "0")]
             .map(|(name, notional)| (trace(name), d(notional)))
             .into(),
-        orders: [(key("a"), a), (key("b"), b), (key("c"), c)].into(),
+        orders: [("a", a), ("b", b), ("c", c)]
+            .map(|(name, order)| (key(name), Box::new(order)))
+            .into(),
     }
 }
 
@@ -362,6 +364,15 @@ fn what_an_older_build_told_is_not_enough_and_is_named() {
 }
 
 #[test]
+fn an_order_that_was_decided_to_be_none_is_named() {
+    let mut all = decisions();
+    all[2] = decision("c", Action::Flat, "0", ("0", "0"), None);
+    let found = compared(stored(), all, steps());
+    assert_eq!((told(&found), gaps(&found)), (vec!["order action BUY FLAT".into()], vec![]));
+    assert_eq!(found.left_out, Counts { orders: 1, lanes: 1, accounts: 1, traces: 1 });
+}
+
+#[test]
 fn a_number_that_two_steps_have_is_named() {
     let mut all = steps();
     all[6].lane_seq = Some(2);
@@ -410,7 +421,7 @@ fn only_the_newest_day_on_which_something_was_realised_counts() {
             realised_pnl: d(realised),
         };
         state.traces.insert((lane().0, terms.trace_id.clone()), terms.opening_notional);
-        state.orders.insert(name, Order { terms, progress, exec_seq: 1 });
+        state.orders.insert(name, Box::new(Order { terms, progress, exec_seq: 1 }));
     }
     let flat = Lane {
         realised_pnl: d("-14"),
