@@ -102,6 +102,7 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
             sent_at: row.sent_at,
             rtt_ms: None,
             at,
+            lane_seq: None,
         };
         owed.push(dispatch.scribe.step(&row, &order.client_order_id, seen)?);
         let alive_until = alive_until(&row, asked);

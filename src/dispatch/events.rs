@@ -31,6 +31,8 @@ pub struct StepSeen {
     pub sent_at: Option<Timestamp>,
     pub rtt_ms: Option<i64>,
     pub at: Timestamp,
+    /// Of a step that moves the position or what is reserved: the n-th of its lane.
+    pub lane_seq: Option<i64>,
 }
 
 /// A rule that fired on an order.
@@ -61,9 +63,9 @@ pub struct Notice {
 /// Turns steps and alerts into owed events.
 #[derive(Clone)]
 pub struct Scribe {
-    broker: String,
-    exec_schema: u32,
-    alert_schema: u32,
+    pub(super) broker: String,
+    pub(super) exec_schema: u32,
+    pub(super) alert_schema: u32,
 }
 
 fn millis(from: Timestamp, to: Timestamp) -> i64 {
@@ -111,6 +113,7 @@ impl Scribe {
                 total: Some(millis(row.requested_at, seen.at)),
             },
             at: seen.at,
+            lane_seq: seen.lane_seq,
         };
         let body = wire::exec_event::encode(&event)?;
         Ok(Owed::new(

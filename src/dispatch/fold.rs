@@ -1,10 +1,12 @@
 //! Owns what a finding about an order changes: its row, its position, its reservation, and who is told.
 //! Pure: rows in, rows and events out; `settle` locks, loads and stores.
-//! Invariant (C-RISK-8): a reservation leaves `working` once, into the position or back.
+//! Invariants (C-RISK-8): a reservation leaves `working` once, into the position or back; and what a step moves is a
+//! function of the steps before it, not of which were found together, so that it can be made again from the events.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -15,7 +17,7 @@ use crate::domain::event::{Fill, OrderStatus, Severity};
 use crate::domain::lots;
 use crate::domain::money::fits_wire;
 use crate::domain::order::{Action, Event, Order, Step};
-use crate::domain::position::{Position, losses_in_a_row, share};
+use crate::domain::position::{Position, losses_in_a_row, share, utc_day};
 use crate::domain::request::Side;
 use crate::pg::outbox::{NextQuestion, OrderRow, Settled};
 use crate::pg::risk::PositionRow;
@@ -129,8 +131,8 @@ pub struct Folded {
     pub steps: Vec<StepSeen>,
     /// Rules that fired.
     pub alerts: Vec<AlertSeen>,
-    /// Realised in this settling.
-    pub realised: Decimal,
+    /// Realised in this settling, and the UTC day of its steps; none if no fill realised anything.
+    pub realised: Option<(Date, Decimal)>,
     /// By how much the trace's opening notional moves.
     pub trace_moved: Decimal,
     /// Halt the symbol, and why.
@@ -181,13 +183,12 @@ pub fn fold(
         settled,
         steps: vec![],
         alerts: vec![],
-        realised: Decimal::ZERO,
+        realised: None,
         trace_moved: Decimal::ZERO,
         halt: None,
     };
     let mut fold = Fold { row, outcome, order, position, out };
     let next = fold.find(manners);
-    fold.count_losses();
     fold.out.settled.next_question = next;
     fold.out
 }
@@ -349,6 +350,11 @@ impl Fold<'_> {
             self.out.settled.broker_ref.clone_from(&self.order.broker_ref);
             return;
         }
+        // What had been realised when it was counted last (C-RISK-9); a late fill may change its sign.
+        let counted = match self.order.status.is_final() {
+            true => self.out.settled.realised_pnl,
+            false => Decimal::ZERO,
+        };
         let booked = step.actions.iter().find_map(|action| match action {
             Action::Book(fill) => Some(self.book(fill)),
             _ => None,
@@ -357,9 +363,12 @@ impl Fold<'_> {
             return self.quarantine(&event.label(), "its numbers do not fit exact arithmetic");
         }
         self.step(step);
+        self.count_losses(counted);
     }
 
     fn step(&mut self, step: Step) {
+        let moves = |action: &Action| matches!(action, Action::Book(_) | Action::Release);
+        let lane_seq = step.actions.iter().any(moves).then(|| self.next_move()).flatten();
         self.order = step.order;
         let settled = &mut self.out.settled;
         settled.exec_seq += 1;
@@ -379,6 +388,7 @@ impl Fold<'_> {
             sent_at: self.row.sent_at,
             rtt_ms: self.outcome.rtt_ms,
             at: self.outcome.at,
+            lane_seq,
         };
         self.out.steps.push(seen);
         for action in step.actions {
@@ -393,6 +403,13 @@ impl Fold<'_> {
                 }
             }
         }
+    }
+
+    /// The number of a step that moves the lane; no other has it, since the lane's row is locked.
+    fn next_move(&mut self) -> Option<i64> {
+        let position = self.position.as_deref_mut()?;
+        position.moves += 1;
+        Some(position.moves)
     }
 
     fn working(&mut self) -> Option<&mut Decimal> {
@@ -430,11 +447,14 @@ impl Fold<'_> {
         let opened = fill.qty - moved.reduced;
         lots::fill(&mut position.lots, moved.reduced, opened, self.row.arm.as_deref());
         self.out.settled.realised_pnl += moved.realised;
-        self.out.realised += moved.realised;
+        if !moved.realised.is_zero() {
+            let before = self.out.realised.map_or(Decimal::ZERO, |(_, amount)| amount);
+            self.out.realised = Some((utc_day(self.outcome.at), before + moved.realised));
+        }
         let reserved = self.out.settled.working_qty.min(fill.qty);
         self.take_working(reserved);
         let again = (fill.qty - reserved).min(self.row.qty);
-        if !again.is_zero() && self.row.state.is_final() {
+        if !again.is_zero() && self.order.status.is_final() {
             self.out.trace_moved += share(self.row.opening_notional, again, self.row.qty);
         }
         true
@@ -447,13 +467,11 @@ impl Fold<'_> {
         self.out.trace_moved -= share(self.row.opening_notional, left, self.row.qty);
     }
 
-    /// An order counts towards losses in a row when it is over; a late fill may change its sign (C-RISK-9).
-    fn count_losses(&mut self) {
-        if self.out.steps.is_empty() || !self.order.status.is_final() {
+    /// An order counts towards losses in a row when it is over, and again when a late fill comes (C-RISK-9).
+    fn count_losses(&mut self, counted: Decimal) {
+        if !self.order.status.is_final() {
             return;
         }
-        let was_final = self.row.state.is_final();
-        let counted = if was_final { self.row.realised_pnl } else { Decimal::ZERO };
         let realised = self.out.settled.realised_pnl;
         if let Some(position) = self.position.as_deref_mut() {
             let before = u32::try_from(position.consecutive_losses).unwrap_or(0);
@@ -464,4 +482,4 @@ impl Fold<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use super::events::Scribe;
@@ -132,15 +133,12 @@ async fn store(
     if !positions.is_empty() {
         let rows: Vec<PositionRow> = positions.values().cloned().collect();
         risk::store_positions(tx, &rows).await?;
-        let mut realised: BTreeMap<&str, Decimal> = BTreeMap::new();
         let mut traces: BTreeMap<(&str, &str), Decimal> = BTreeMap::new();
         for (row, done) in folded {
-            *realised.entry(&row.account).or_default() += done.realised;
             *traces.entry((&row.account, &row.trace_id)).or_default() += done.trace_moved;
         }
-        realised.retain(|_, amount| !amount.is_zero());
         traces.retain(|_, amount| !amount.is_zero());
-        risk::add_realised(tx, &realised.into_iter().collect::<Vec<_>>()).await?;
+        risk::add_realised(tx, &realised(folded)).await?;
         let traces: Vec<_> = traces.into_iter().map(|((a, t), m)| (a, t, m)).collect();
         risk::move_traces(tx, &traces).await?;
     }
@@ -182,6 +180,22 @@ async fn store(
     Ok(owed)
 }
 
+/// What each account realised on its newest day of those in hand; an earlier day is over.
+fn realised(folded: &[(OrderRow, Folded)]) -> Vec<(&str, Date, Decimal)> {
+    let mut days: BTreeMap<&str, (Date, Decimal)> = BTreeMap::new();
+    for (row, done) in folded {
+        let Some((day, amount)) = done.realised else { continue };
+        let sum = days.entry(&row.account).or_insert((day, Decimal::ZERO));
+        if day > sum.0 {
+            *sum = (day, Decimal::ZERO);
+        }
+        if day == sum.0 {
+            sum.1 += amount;
+        }
+    }
+    days.into_iter().map(|(account, (day, amount))| (account, day, amount)).collect()
+}
+
 /// Counts what was settled.
 pub fn count(dispatch: &Dispatch, report: &Report) {
     let metrics = &dispatch.ctx.metrics;
@@ -195,3 +209,6 @@ pub fn count(dispatch: &Dispatch, report: &Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod rebuilt;

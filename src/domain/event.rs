@@ -263,6 +263,10 @@ pub struct Decision {
     pub request: serde_json::Value,
     /// What was known when it was judged, as a JSON object: with the policies enough to judge it again.
     pub facts: serde_json::Value,
+    /// How much of `decided_qty` opens risk. None: a build decided that did not tell it.
+    pub opening_qty: Option<Decimal>,
+    /// The same as a notional in the account's currency, as it was reserved for the trace.
+    pub opening_notional: Option<Decimal>,
 }
 
 /// One fired rule. Topic `alerts`.
@@ -396,6 +400,8 @@ pub struct ExecEvent {
     pub reason_code: Option<String>,
     pub latency_ms: LatencyMs,
     pub at: Timestamp,
+    /// Of a step that moves the position or what is reserved: the n-th of its lane, 1, 2, 3 …
+    pub lane_seq: Option<i64>,
 }
 
 /// One step of a PLAN run. Topic `plan-runs`; `status` becomes the timeline's `PLAN:<status>`.

@@ -16,7 +16,8 @@ pub mod position;
 pub mod quality;
 pub mod request;
 pub mod risk;
+pub mod risk_state;
 pub mod text;
 
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;

@@ -174,11 +174,7 @@ impl Order {
 
     /// The fills' average price, weighted by quantity, 9 decimals.
     pub fn avg_price(&self) -> Option<Decimal> {
-        let worth = self
-            .fills
-            .values()
-            .try_fold(Decimal::ZERO, |sum, f| sum.checked_add(f.px.checked_mul(f.qty)?))?;
-        Some(worth.checked_div(self.executed_qty())?.round_dp(WIRE_DECIMALS))
+        average_price(self.fills.values().map(|f| (f.px, f.qty)))
     }
 
     /// The table of C-FSM: what the event makes of the order.
@@ -322,6 +318,16 @@ impl Order {
         }
         Ok(Step { order, actions, moved: true, last_fill: Some(fill.clone()), code: None })
     }
+}
+
+/// The average of prices weighted by their units, 9 decimals; none of nothing, and if it does not fit.
+pub fn average_price(fills: impl Iterator<Item = (Decimal, Decimal)>) -> Option<Decimal> {
+    let (mut worth, mut units) = (Decimal::ZERO, Decimal::ZERO);
+    for (px, qty) in fills {
+        worth = worth.checked_add(px.checked_mul(qty)?)?;
+        units = units.saturating_add(qty);
+    }
+    Some(worth.checked_div(units)?.round_dp(WIRE_DECIMALS))
 }
 
 impl Step {

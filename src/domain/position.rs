@@ -2,6 +2,9 @@
 //! Never knows a broker or a table. Money comes out in the quote currency × the given value per unit.
 //! Invariant (C-RISK-8): what is moved plus what is released plus what still works is what was decided.
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
 use super::money::{Overflow, WIRE_DECIMALS};
@@ -82,6 +85,11 @@ pub fn losses_in_a_row(before: u32, counted: Decimal, realised: Decimal) -> u32 
         (std::cmp::Ordering::Greater, _) => 0,
         (std::cmp::Ordering::Equal, _) => before,
     }
+}
+
+/// The day for which an account's realised profit counts, by the time of the step that realised it.
+pub fn utc_day(at: Timestamp) -> Date {
+    TimeZone::UTC.to_datetime(at).date()
 }
 
 /// The part of a stored opening notional that goes with `part` of the `decided` units, rounded down

@@ -38,6 +38,8 @@ pub fn decided(
         Intake::Proposals(_) => None,
     };
     let alerts = alerts(key, intake, &judged, now);
+    // What is not sent reserves nothing.
+    let held = |part| if judged.action.sends() { part } else { Decimal::ZERO };
     let decision = Decision {
         decision_id: asked.unwrap_or_else(|| event_id.0.clone()),
         event_id,
@@ -59,15 +61,18 @@ pub fn decided(
         policies: judged.policies,
         quote: judged.quote,
         price: judged.price,
-        unit_value: judged.unit_value,
+        // As the row has it, so that whoever books by the event books the same.
+        unit_value: judged.unit_value.map(bounded),
         order_type: intake.order_type(),
         time_in_force: intake.time_in_force(),
         requested_at: *intake.requested_at(),
         decided_at: now,
         request: request.written.clone(),
         facts: serde_json::to_value(facts).unwrap_or_default(),
+        opening_qty: Some(held(judged.opening_qty)),
+        opening_notional: Some(held(judged.opening_notional)),
     };
-    let row = row(request, &decision, judged.opening_qty, judged.opening_notional);
+    let row = row(request, &decision);
     (Decided { decision, alerts }, row)
 }
 
@@ -89,19 +94,13 @@ fn alerts(key: &IdempotencyKey, intake: &Intake, judged: &Judgement, now: Timest
     judged.alerts.iter().enumerate().map(alert).collect()
 }
 
-fn row(
-    request: &Request,
-    decision: &Decision,
-    opening_qty: Decimal,
-    opening_notional: Decimal,
-) -> LedgerRow {
+fn row(request: &Request, decision: &Decision) -> LedgerRow {
     let intake = &request.intake;
     let sends = decision.action.sends();
     let (stop_loss, take_profit) = match intake {
         Intake::Order(order) => (order.stop_loss, order.take_profit),
         Intake::Proposals(_) => (None, None),
     };
-    let held = |qty: Decimal| if sends { qty } else { Decimal::ZERO };
     LedgerRow {
         nth: 0,
         key: decision.idempotency_key.to_string(),
@@ -126,11 +125,11 @@ fn row(
         decided_at: decision.decided_at,
         dispatch_by: sends.then(|| dispatch_by(intake, decision.decided_at)),
         state: if sends { "NEW" } else { "NOT_SENT" },
-        opening_qty: held(opening_qty),
-        opening_notional: held(opening_notional),
+        opening_qty: decision.opening_qty.unwrap_or_default(),
+        opening_notional: decision.opening_notional.unwrap_or_default(),
         risk_price: decision.price.map(bounded),
-        working_qty: held(decision.decided_qty),
-        unit_value: decision.unit_value.map_or(Decimal::ONE, bounded),
+        working_qty: decision.decided_qty,
+        unit_value: decision.unit_value.unwrap_or(Decimal::ONE),
         arm: decision.arm.clone(),
         topic_id: request.record.topic_id.to_string(),
         partition: request.record.partition,

@@ -11,16 +11,11 @@ use crate::domain::decision::Arm;
 use crate::domain::judge::{Facts, Halt, Judgement, LagMemory, MissingMemory, QualityMemory};
 use crate::domain::policy::Policies;
 use crate::domain::request::{Intake, Side};
-use crate::domain::risk;
+use crate::domain::risk::{self, RATE_WINDOW, RECENT_KEPT};
 use crate::domain::text::{StrategyName, Symbol};
 use crate::pg::admission::{Admission, LaneAfter, LedgerRow, MemoryAfter};
 use crate::pg::facts::{Facts as Locked, LaneFacts};
 use crate::pg::risk::HaltRow;
-
-/// The window of the order rate.
-const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
-/// Times of orders kept although no rule needs them, so that one switched on later finds them.
-const RECENT_KEPT: usize = 64;
 
 type Pair = (String, String);
 

@@ -23,6 +23,7 @@ pub mod sign;
 pub mod submit;
 mod table;
 pub mod topics;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -158,6 +159,8 @@ enum Command {
     Resume(halts::ResumeArgs),
     /// List halts, proposals, and who has confirmed
     Halts(halts::ListArgs),
+    /// Check that what is stored is what the events tell
+    Verify(verify::Args),
     /// Read an input again from an offset or a time; nothing is sent or decided twice
     Rewind(rewind::Args),
     /// List refused inputs, show one, or send them again
@@ -248,6 +251,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::ReduceOnly(a) => halts::stop(a, "reduce_only", global).await,
         Command::Resume(a) => halts::resume(a, global).await,
         Command::Halts(a) => halts::list(a, global).await,
+        Command::Verify(a) => verify::run(a, global).await,
         Command::Rewind(a) => rewind::run(a, global).await,
         Command::DeadLetters(a) => dead_letters::run(a, global).await,
         Command::Judge(a) => judge::run(a, global).await,

@@ -21,6 +21,7 @@ pub mod positions;
 pub mod proposals;
 pub mod redrives;
 pub mod risk;
+pub mod risk_state;
 pub mod story;
 pub mod time;
 

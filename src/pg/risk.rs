@@ -1,5 +1,6 @@
 //! Risk facts as settling moves them, and the halts in force. Locks are taken in V1's order, rows sorted.
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Error, GenericClient, Transaction};
@@ -21,6 +22,8 @@ pub struct PositionRow {
     pub consecutive_losses: i32,
     /// Who opened it, oldest first.
     pub lots: Vec<Lot>,
+    /// Steps that moved it, so far.
+    pub moves: i64,
 }
 
 /// Makes the rows that are missing and locks all: accounts, then positions, then traces. Returns the positions.
@@ -51,7 +54,7 @@ pub async fn lock(
     let rows = tx
         .query(
             "SELECT p.account, p.symbol, p.position, p.avg_price, p.working_buy, p.working_sell,
-                    p.realised_pnl, p.consecutive_losses, p.lots
+                    p.realised_pnl, p.consecutive_losses, p.lots, p.moves
                FROM risk_positions p JOIN unnest($1::text[], $2::text[]) AS u (account, symbol)
                  ON p.account = u.account AND p.symbol = u.symbol
               ORDER BY 1, 2 FOR UPDATE OF p",
@@ -84,6 +87,7 @@ pub async fn lock(
                 realised_pnl: r.try_get(6)?,
                 consecutive_losses: r.try_get(7)?,
                 lots: r.try_get::<_, Json<Vec<Lot>>>(8)?.0,
+                moves: r.try_get(9)?,
             })
         })
         .collect()
@@ -100,10 +104,11 @@ pub async fn store_positions(tx: &Transaction<'_>, rows: &[PositionRow]) -> Resu
         "UPDATE risk_positions p
             SET position = u.position, avg_price = u.avg_price, working_buy = u.working_buy,
                 working_sell = u.working_sell, realised_pnl = u.realised_pnl,
-                consecutive_losses = u.losses, lots = u.lots
+                consecutive_losses = u.losses, lots = u.lots, moves = u.moves
            FROM unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::numeric[],
-                       $6::numeric[], $7::numeric[], $8::int[], $9::jsonb[])
-             AS u (account, symbol, position, avg_price, working_buy, working_sell, realised_pnl, losses, lots)
+                       $6::numeric[], $7::numeric[], $8::int[], $9::jsonb[], $10::bigint[])
+             AS u (account, symbol, position, avg_price, working_buy, working_sell, realised_pnl, losses, lots,
+                   moves)
           WHERE p.account = u.account AND p.symbol = u.symbol",
         &[
             &column!(|r| r.account.as_str()),
@@ -115,23 +120,31 @@ pub async fn store_positions(tx: &Transaction<'_>, rows: &[PositionRow]) -> Resu
             &column!(|r| r.realised_pnl),
             &column!(|r| r.consecutive_losses),
             &column!(|r| Json(&r.lots)),
+            &column!(|r| r.moves),
         ],
     )
     .await?;
     Ok(())
 }
 
-/// Adds realised profit to the accounts' UTC day (a new day starts at 0).
-pub async fn add_realised(tx: &Transaction<'_>, realised: &[(&str, Decimal)]) -> Result<(), Error> {
-    let (accounts, amounts): (Vec<&str>, Vec<Decimal>) = realised.iter().copied().unzip();
+/// Adds realised profit to the accounts' days, one day an account: a later day than the account's starts
+/// anew, to an earlier one nothing is added.
+pub async fn add_realised(
+    tx: &Transaction<'_>,
+    realised: &[(&str, Date, Decimal)],
+) -> Result<(), Error> {
+    let accounts: Vec<&str> = realised.iter().map(|r| r.0).collect();
+    let days: Vec<String> = realised.iter().map(|r| r.1.to_string()).collect();
+    let amounts: Vec<Decimal> = realised.iter().map(|r| r.2).collect();
     tx.execute(
         "UPDATE risk_accounts a
-            SET daily_pnl = u.amount + CASE WHEN a.pnl_day >= today.day THEN a.daily_pnl ELSE 0 END,
-                pnl_day = greatest(a.pnl_day, today.day)
-           FROM unnest($1::text[], $2::numeric[]) AS u (account, amount),
-                (SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date AS day) today
+            SET daily_pnl = CASE WHEN u.day::date > a.pnl_day THEN u.amount
+                                 WHEN u.day::date = a.pnl_day THEN a.daily_pnl + u.amount
+                                 ELSE a.daily_pnl END,
+                pnl_day = greatest(a.pnl_day, u.day::date)
+           FROM unnest($1::text[], $2::text[], $3::numeric[]) AS u (account, day, amount)
           WHERE a.account = u.account",
-        &[&accounts, &amounts],
+        &[&accounts, &days, &amounts],
     )
     .await?;
     Ok(())

@@ -106,6 +106,7 @@ pub fn exec_event(event: ExecEvent) -> Result<Row, DecodeError> {
     let response: Value = json!({
         "order_ref": event.broker.order_ref,
         "last_fill": event.last_fill,
+        "lane_seq": event.lane_seq,
     });
     Ok(Row::ExecEvent(ExecEventRow {
         event_id: id(event.event_id.0)?,

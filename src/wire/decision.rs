@@ -36,6 +36,8 @@ record!(Decision {
     decided_at,
     request,
     facts,
+    opening_qty,
+    opening_notional,
 });
 record!(Step { rule, before, after, reason });
 record!(Quality { verdict, multiplier });

@@ -24,6 +24,7 @@ record!(ExecEvent {
     reason_code,
     latency_ms,
     at,
+    lane_seq,
 });
 record!(Fill { fill_id, px, qty, at });
 record!(BrokerRef { name, order_ref });

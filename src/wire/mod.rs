@@ -115,9 +115,9 @@ schemas! {
     OrderRequest: "order-requests", ["order_request_v1.0", "order_request_v1.1"];
     ProposalSet: "proposal-sets", ["proposal_set"];
     Quote: "quotes", ["quote"];
-    Decision: "decisions", ["decision"];
+    Decision: "decisions", ["decision_v1.0", "decision_v1.1"];
     Alert: "alerts", ["alert"];
-    ExecEvent: "exec-events", ["exec_event"];
+    ExecEvent: "exec-events", ["exec_event_v1.0", "exec_event_v1.1"];
     PlanRun: "plan-runs", ["plan_run"];
     InferCall: "infer-calls", ["infer_call"];
 }

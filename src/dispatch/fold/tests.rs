@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
 }
 
-fn manners() -> Manners {
+pub(in crate::dispatch) fn manners() -> Manners {
     let capabilities = Capabilities {
         name: "test".into(),
         environment: "paper".into(),
@@ -46,6 +46,7 @@ fn position() -> PositionRow {
         realised_pnl: Decimal::ZERO,
         consecutive_losses: 0,
         lots: vec![],
+        moves: 0,
     }
 }
 
@@ -178,9 +179,53 @@ fn a_losing_reduction_counts_one_loss_for_the_whole_order() {
     };
     let seen = view(BrokerStatus::Filled, vec![fill("a", 40, 151), fill("b", 60, 152)]);
     let done = settle(&sent(), Finding::Facts(events(&seen)), &mut position);
-    assert_eq!(done.realised, Decimal::from(-160));
+    assert_eq!(done.realised, Some((utc_day(at(1002)), Decimal::from(-160))));
     assert_eq!(position.consecutive_losses, 3);
     assert_eq!((position.position, position.avg_price), (0.into(), None));
+}
+
+#[test]
+fn what_steps_move_does_not_depend_on_which_of_them_were_found_together() {
+    // Over-filled: a gain, then a loss that is larger. And a fill that comes after the end.
+    let sold = |id: &str, qty, px| Event::Fill(fill(id, qty, px));
+    let cancel = Event::Cancel { code: "broker".into() };
+    let stories = [
+        (vec![sold("a", 100, 151), sold("b", 100, 148)], 1, 15_000),
+        (vec![sold("a", 50, 151), cancel, sold("b", 10, 130)], 1, -6_000),
+    ];
+    for (events, losses, trace_moved) in stories {
+        let together = vec![events.clone()];
+        let one_by_one = events.into_iter().map(|event| vec![event]).collect();
+        let settled = |groups: Vec<Vec<Event>>| {
+            let mut position = PositionRow {
+                position: Decimal::from(1_000),
+                avg_price: Some(150.into()),
+                working_buy: Decimal::ZERO,
+                working_sell: Decimal::ONE_HUNDRED,
+                consecutive_losses: 2,
+                ..position()
+            };
+            let (mut row, mut fills) = (OrderRow { side: Side::Sell, ..sent() }, BTreeMap::new());
+            let (mut moved, mut steps) = (Decimal::ZERO, vec![]);
+            for events in groups {
+                let outcome = found(&row, Finding::Facts(events));
+                let done = fold(&row, fills.clone(), &outcome, Some(&mut position), &manners());
+                (row.state, row.exec_seq) = (done.settled.state, done.settled.exec_seq);
+                row.working_qty = done.settled.working_qty;
+                row.realised_pnl = done.settled.realised_pnl;
+                fills.extend(done.settled.new_fills.iter().map(|f| (f.fill_id.clone(), f.clone())));
+                moved += done.trace_moved;
+                steps.extend(done.steps);
+            }
+            (position, row, moved, steps)
+        };
+        let (together, one_by_one) = (settled(together), settled(one_by_one));
+        assert_eq!(together, one_by_one);
+        let (position, _, moved, steps) = together;
+        assert_eq!((position.consecutive_losses, moved), (losses, trace_moved.into()));
+        let numbers: Vec<_> = steps.iter().filter_map(|step| step.lane_seq).collect();
+        assert_eq!(numbers, (1..=position.moves).collect::<Vec<_>>(), "each move has its number");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
@@ -19,6 +19,11 @@ use super::money::{Overflow, QTY_DECIMALS, WIRE_DECIMALS, fits_wire, floor_qty, 
 use super::policy::instruments::Instrument;
 use super::policy::risk::RiskLimits;
 use super::request::{Intake, Side};
+
+/// The window of the order rate (rule 7).
+pub const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+/// Times of orders kept although no rule needs them, so that one switched on later finds them.
+pub const RECENT_KEPT: usize = 64;
 
 /// What the rules look at.
 pub(super) struct Case<'a> {

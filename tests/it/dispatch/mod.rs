@@ -6,8 +6,10 @@ mod turns;
 
 use floor::{Decided, Floor};
 use futures::future::join_all;
+use jiff::civil::date;
 use noctus::dispatch::DispatchError;
 use noctus::dispatch::broker::handshake::HandshakeError;
+use noctus::pg::risk;
 use serde_json::json;
 
 const QUOTES: &[&str] = &["--quotes", "USDJPY=147.250/147.252"];
@@ -323,4 +325,25 @@ async fn f35_a_claim_whose_commit_was_not_heard_of_is_reconciled_by_its_own_work
         "the lane was never lost"
     );
     dispatcher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_keeps_its_newest_day_and_adds_nothing_to_one_that_is_over() {
+    let floor = Floor::new(&[], plain).await;
+    let mut client = floor.pool.get().await.expect("a connection");
+    let tx = client.transaction().await.expect("a transaction");
+    risk::lock(&tx, &["main"], &[], &[]).await.expect("its row is made");
+    let read = "SELECT pnl_day || ' ' || daily_pnl::float8 FROM risk_accounts";
+    let begins = tx.query_one(read, &[]).await.expect("a row").get::<_, String>(0);
+    assert_eq!(begins, "1970-01-01 0", "nothing was realised yet");
+    for (day, amount, wanted) in [
+        (date(2026, 11, 23), -5, "2026-11-23 -5"),
+        (date(2026, 11, 23), 2, "2026-11-23 -3"),
+        (date(2026, 11, 22), -100, "2026-11-23 -3"),
+        (date(2026, 11, 25), 7, "2026-11-25 7"),
+        (date(2026, 11, 24), -100, "2026-11-25 7"),
+    ] {
+        risk::add_realised(&tx, &[("main", day, amount.into())]).await.expect("it is added");
+        assert_eq!(tx.query_one(read, &[]).await.expect("a row").get::<_, String>(0), wanted);
+    }
 }

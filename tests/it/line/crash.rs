@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::verbs::run;
 use super::{Line, open_policy, order};
 
 const SYMBOLS: [&str; 8] =
@@ -45,6 +46,7 @@ async fn whole(line: &Line, orders: usize) {
     let positions =
         "SELECT sum(position)::float8 || ' ' || sum(working_buy)::float8 FROM risk_positions";
     assert_eq!(line.ask(positions).await, format!("{} 0", orders * 3));
+    run(line, "verify --risk").with(0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ mod scenarios;
 mod unstorable;
 mod vectors;
 mod verbs;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

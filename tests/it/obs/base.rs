@@ -176,6 +176,8 @@ impl Order {
             decided_at: at,
             request: json!({"symbol": "USDJPY", "side": "BUY", "qty": "700"}),
             facts: json!({"position": "0"}),
+            opening_qty: Some(if action.sends() { number("500") } else { Decimal::ZERO }),
+            opening_notional: Some(Decimal::ZERO),
         }
     }
 
@@ -207,6 +209,7 @@ impl Order {
                 total: Some(at.as_millisecond() - self::at(0).as_millisecond()),
             },
             at,
+            lane_seq: None,
         }
     }
 

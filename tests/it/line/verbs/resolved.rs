@@ -87,4 +87,6 @@ async fn a_parked_order_is_resolved_each_way_by_a_second_person() {
     line.produce(&[order("resolved-next", "USDJPY")], None).await;
     line.rest(6).await;
     assert_eq!(line.broker.orders().len(), 2);
+    // What people ended is told as well.
+    run(&line, "verify --risk").with(0);
 }
