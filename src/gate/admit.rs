@@ -90,6 +90,9 @@ pub async fn admit(
     policies: &Policies,
     batch: &Batch,
 ) -> Result<Admitted, AdmitError> {
+    if is_planted("no-fence") {
+        tokio::time::sleep(PLANTED_PAUSE * 6).await;
+    }
     let mut client = ctx.pool.get().await?;
     let tx =
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
