@@ -2,7 +2,7 @@
 //! Never sends, and never claims in a lane that is not ours at commit. Invariant (C-OUT-3): the attempt
 //! row is committed before the socket is written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -65,10 +65,20 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
         outbox::claimable(&tx, &ours, per_lane, dispatch.ctx.config.dispatch.claim_max).await?;
     let epochs: HashMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
     let mut going = Vec::new();
+    let mut unknown = HashSet::new();
     for row in rows {
+        // Behind one that stays of unknown outcome opening orders wait (C-OUT-4).
+        if !row.opening_qty.is_zero() && unknown.contains(&row.lane()) {
+            continue;
+        }
         let order = dispatch.place_order(&row);
         match instead(dispatch, &halts, &row, &order) {
-            Some(finding) => claim.findings.push(local(row, finding)),
+            Some(finding) => {
+                if finding == Finding::AskAgain {
+                    unknown.insert(row.lane());
+                }
+                claim.findings.push(local(row, finding));
+            }
             None => going.push((row, order)),
         }
     }

@@ -129,6 +129,9 @@ pub async fn admit(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError>
 
 async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     let Means { ctx, scribe, quotes, policies } = means;
+    if is_planted("no-fence") {
+        tokio::time::sleep(PLANTED_PAUSE * 6).await;
+    }
     let mut client = ctx.pool.get().await?;
     let tx =
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;

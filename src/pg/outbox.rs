@@ -162,8 +162,9 @@ fn lane_columns<'a>(lanes: impl Iterator<Item = &'a LaneKey>) -> (Vec<&'a str>, 
 }
 
 /// What may be claimed in these lanes, oldest decision first, at most `per_lane` each and `limit` in all:
-/// new orders, and orders of unknown outcome that are to be sent again. Where an order is UNKNOWN or
-/// PARKED, later opening orders wait, those to be sent again too, but those whose life is over are told (C-OUT-4).
+/// new orders, and orders of unknown outcome that are to be sent again. Behind an order that is PARKED, or that the
+/// broker is still asked about, opening orders wait, those to be sent again too; what was decided before it goes, and
+/// those whose life is over are told (C-OUT-4).
 pub async fn claimable(
     tx: &Transaction<'_>,
     lanes: &[HeldLane],
@@ -174,21 +175,16 @@ pub async fn claimable(
     let sql = format!(
         "SELECT {COLUMNS}
            FROM unnest($1::text[], $2::text[]) AS l (account, symbol)
-          CROSS JOIN LATERAL (SELECT EXISTS (
-                SELECT FROM outbox_orders h
-                 WHERE h.account = l.account AND h.symbol = l.symbol
-                   AND h.state IN ('UNKNOWN','PARKED')) AS held) h
+          CROSS JOIN LATERAL (
+                SELECT min(e.id) AS first FROM outbox_orders e
+                 WHERE e.account = l.account AND e.symbol = l.symbol
+                   AND (e.state = 'PARKED' OR e.state = 'UNKNOWN' AND e.next_query_at IS NOT NULL)) held
           CROSS JOIN LATERAL (
                 SELECT * FROM outbox_orders n
                  WHERE n.account = l.account AND n.symbol = l.symbol
-                   AND n.state IN ('NEW','UNKNOWN')
-                   AND (n.state = 'UNKNOWN' AND n.next_query_at IS NULL
-                        AND (n.opening_qty = 0 OR least(n.dispatch_by, n.valid_until) < clock_timestamp()
-                          OR NOT EXISTS (SELECT FROM outbox_orders e
-                               WHERE e.account = l.account AND e.symbol = l.symbol AND e.id < n.id
-                                 AND (e.state = 'PARKED' OR e.state = 'UNKNOWN' AND e.next_query_at IS NOT NULL)))
-                     OR n.state = 'NEW' AND (NOT h.held OR n.opening_qty = 0 OR n.dispatch_by IS NULL
-                        OR least(n.dispatch_by, n.valid_until) < clock_timestamp()))
+                   AND (n.state = 'NEW' OR n.state = 'UNKNOWN' AND n.next_query_at IS NULL)
+                   AND (n.opening_qty = 0 OR held.first IS NULL OR n.id < held.first OR n.dispatch_by IS NULL
+                     OR least(n.dispatch_by, n.valid_until) < clock_timestamp())
                  ORDER BY n.id LIMIT $3) o
           ORDER BY o.id LIMIT $4"
     );

@@ -144,6 +144,10 @@ def small_disk(folder: Path) -> Path | None:
     return disk if done.returncode == 0 else None
 
 
+def unmount(disk: Path) -> None:
+    subprocess.run(["umount", disk], check=True)
+
+
 def cuts(line, schedule, stack) -> None:
     """The network between dispatch and the broker breaks in every way, then is whole for a while."""
     from proxy import WAYS

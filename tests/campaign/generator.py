@@ -222,7 +222,9 @@ class Generator:
         return self._good(self._order(RATED))
 
     def _halted(self):
-        return self._good(self._order(HALTED), plain=True)
+        # One of unknown outcome that is halted stays so until its life is over: a send of it may still be under way.
+        now = datetime.now(timezone.utc)
+        return self._good(self._order(HALTED, valid_until=now + timedelta(seconds=30)), plain=True)
 
     def _resting(self):
         """Works at the broker until the price comes."""

@@ -140,7 +140,11 @@ def _breaker(name: str, act, options: Options, plan: Plan, stack):
             options.ledger_in = breakage.small_disk(_folder(name).with_suffix(".disk"))
             if options.ledger_in is None:
                 raise Unavailable("no file system can be mounted here: needs root and CAP_SYS_ADMIN")
-        return play(_folder(name), options, plan)
+        try:
+            return play(_folder(name), options, plan)
+        finally:
+            if options.ledger_in is not None:
+                breakage.unmount(options.ledger_in)
 
     return go
 
