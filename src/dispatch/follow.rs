@@ -111,9 +111,12 @@ mod tests {
         EventPage { events: numbers.iter().map(event).collect(), last }
     }
 
+    /// The place, a page, and the orders, gaps and place that follow.
+    type Case = (Option<u64>, EventPage, &'static [&'static str], u64, u64);
+
     #[test]
     fn a_page_is_put_in_order_each_event_once_and_gaps_are_counted() {
-        let cases: [(Option<u64>, EventPage, &[&str], u64, u64); 8] = [
+        let cases: [Case; 8] = [
             (None, page(&[], 7), &[], 0, 7),
             (Some(7), page(&[], 7), &[], 0, 7),
             (Some(7), page(&[8, 9], 9), &["8", "9"], 0, 9),

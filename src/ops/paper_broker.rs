@@ -7,11 +7,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Global};
+use crate::dispatch::broker::rest::PAPER;
 use crate::dispatch::broker::signing::Key;
 use crate::paper::fill::PaperQuote;
 use crate::paper::lies::Lies;
 use crate::paper::{self, Options, PaperError};
-use crate::runtime::secrets;
+use crate::runtime::secrets::{self, BadSecrets};
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -43,6 +44,9 @@ fn quote(text: &str) -> Result<(String, PaperQuote), String> {
 /// Runs the command until SIGTERM or SIGINT.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     let secret = secrets::broker(global.dev)?;
+    if secret.is_none() && !global.dev && args.environment != PAPER {
+        return Err(BadSecrets::Missing { name: secrets::BROKER }.into());
+    }
     let stop = CancellationToken::new();
     let options = Options {
         listen: args.listen,

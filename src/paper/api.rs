@@ -13,6 +13,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::desk::{Arrival, Call, Desk, Placed};
 use super::lies::{After, Before};
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) desk: Arc<Mutex<Desk>>,
     pub(super) environment: Arc<str>,
     pub(super) key: Option<Arc<Key>>,
+    pub(super) stop: CancellationToken,
 }
 
 impl Shared {
@@ -303,6 +305,9 @@ async fn events(State(shared): State<Shared>, Query(since): Query<Since>) -> Ans
             return shared.tell(answer(StatusCode::OK, &page)).await;
         }
         let look = tokio::time::sleep(Duration::from_millis(LOOK_MS));
+        if shared.stop.is_cancelled() {
+            return shared.tell(answer(StatusCode::OK, &page)).await;
+        }
         tokio::select! {
             changed = written.changed() => if changed.is_err() { look.await },
             () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => {}

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use super::ledger::{Entry, Record};
 use crate::dispatch::broker::protocol::{
-    BrokerEvent, BrokerPosition, BrokerStatus, OrderView, Positions,
+    BrokerEvent, BrokerPosition, BrokerStatus, OrderView, PlaceOrder, Positions,
 };
 use crate::domain::event::Fill;
 use crate::domain::request::Side;
@@ -34,6 +34,8 @@ pub struct Book {
     by_client: HashMap<String, Vec<usize>>,
     working: BTreeSet<usize>,
     moments: Vec<Moment>,
+    /// The sum of the fills, by account and symbol.
+    held: BTreeMap<String, BTreeMap<String, Decimal>>,
 }
 
 impl Book {
@@ -44,6 +46,7 @@ impl Book {
                 let at = self.orders.len();
                 self.by_ref.insert(view.order_ref.clone(), at);
                 self.by_client.entry(view.order.client_order_id.clone()).or_default().push(at);
+                self.hold(&view.order, &view.fills);
                 let replaced = view.replaces.as_ref().and_then(|old| self.by_ref.get(old)).copied();
                 self.orders.push(*view);
                 self.moved(at, record.at);
@@ -60,6 +63,7 @@ impl Book {
                     }
                 };
                 let Some(at) = found else { return };
+                self.hold(&self.orders[at].order.clone(), &fills);
                 self.orders[at].fills.extend(fills);
                 let code = code.or_else(|| self.orders[at].code.clone());
                 self.end(at, status, code);
@@ -75,6 +79,13 @@ impl Book {
         if status != BrokerStatus::Working {
             self.working.remove(&order);
         }
+    }
+
+    fn hold(&mut self, order: &PlaceOrder, fills: &[Fill]) {
+        let filled = filled(fills);
+        let signed = if order.side == Side::Sell { -filled } else { filled };
+        let account = self.held.entry(order.account.clone()).or_default();
+        *account.entry(order.symbol.clone()).or_default() += signed;
     }
 
     fn moved(&mut self, order: usize, at: Timestamp) {
@@ -126,17 +137,12 @@ impl Book {
 
     /// What an account holds: the sum of its fills.
     pub fn positions(&self, account: &str, as_of: Timestamp) -> Positions {
-        let mut sums: BTreeMap<&str, Decimal> = BTreeMap::new();
-        for view in self.orders.iter().filter(|view| view.order.account == account) {
-            let filled = filled(&view.fills);
-            let signed = if view.order.side == Side::Sell { -filled } else { filled };
-            *sums.entry(&view.order.symbol).or_default() += signed;
-        }
-        let position = |(symbol, qty): (&str, Decimal)| BrokerPosition {
-            symbol: symbol.to_string(),
+        let held = self.held.get(account).into_iter().flatten();
+        let position = |(symbol, qty): (&String, &Decimal)| BrokerPosition {
+            symbol: symbol.clone(),
             qty: qty.normalize(),
         };
-        let positions = sums.into_iter().filter(|(_, qty)| !qty.is_zero()).map(position).collect();
+        let positions = held.filter(|(_, qty)| !qty.is_zero()).map(position).collect();
         Positions { account: account.to_string(), positions, as_of }
     }
 }

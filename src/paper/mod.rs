@@ -1,5 +1,5 @@
 //! A broker of paper: a process of its own with a durable ledger, to try Noctus on (`docs/broker-api.md`).
-//! Never shares state with Noctus: it is reached over HTTP only.
+//! Never shares state with Noctus: it is reached over HTTP only (its desk also in process, for simulations).
 //! Invariant: what it answered is in its ledger file; a client order id is one order, also after a restart.
 
 mod api;
@@ -80,6 +80,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Result<Running,
         desk,
         environment: environment.into(),
         key: options.key.map(Arc::new),
+        stop: stop.clone(),
     })
     .into_make_service_with_connect_info::<Cut>();
     let ended = tokio::spawn(async move {

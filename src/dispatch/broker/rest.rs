@@ -24,7 +24,7 @@ use crate::runtime::config::{self, Config};
 use crate::runtime::secrets::{self, BadSecrets};
 
 /// The environment in which calls may go unsigned.
-const PAPER: &str = "paper";
+pub const PAPER: &str = "paper";
 
 /// What one event takes, roughly, bytes: so many fit into an answer.
 const EVENT_BYTES: usize = 2_048;

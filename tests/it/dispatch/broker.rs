@@ -201,7 +201,7 @@ async fn f61_a_broker_that_turns_into_another_environment_ends_the_role_with_an_
     floor.state("order-00001", "FILLED").await;
     let address = floor.broker.url.trim_start_matches("http://").to_string();
     floor.broker.kill();
-    floor.broker.restart_at(&address, &["--environment", "live"]);
+    floor.broker.restart_at(&address, &["--dev", "--environment", "live"]);
     let ended = dispatcher.end().await;
     assert!(
         matches!(ended, Err(DispatchError::Handshake(HandshakeError::Unusable { .. }))),
@@ -330,6 +330,6 @@ async fn the_verbs_show_what_the_broker_can_and_both_sides_of_a_position() {
         .output()
         .expect("the executable starts");
     assert_eq!(away.status.code(), Some(69), "{}", String::from_utf8_lossy(&away.stderr));
-    let live = Floor::new(&["--environment", "live"], plain).await;
+    let live = Floor::new(&["--dev", "--environment", "live"], plain).await;
     assert_eq!(noctus(&live, &["broker", "capabilities"]).0, Some(1));
 }

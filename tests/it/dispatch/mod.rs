@@ -184,7 +184,7 @@ async fn f60_what_was_decided_before_a_halt_is_cancelled_also_when_the_halt_is_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f61_a_broker_of_another_environment_ends_the_role() {
-    let floor = Floor::new(&["--environment", "live"], plain).await;
+    let floor = Floor::new(&["--dev", "--environment", "live"], plain).await;
     let ended = floor.dispatcher("one").await.end().await;
     assert!(
         matches!(ended, Err(DispatchError::Handshake(HandshakeError::Unusable { .. }))),

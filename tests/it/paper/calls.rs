@@ -1,5 +1,7 @@
 //! What the paper broker's calls besides placing do: cancel, replace, events, positions.
 
+use std::time::{Duration, Instant};
+
 use noctus::dispatch::broker::protocol::{
     BrokerStatus, Capabilities, EventPage, OrderView, Positions, Refusal,
 };
@@ -163,4 +165,17 @@ async fn what_it_says_it_can_is_true_of_the_lies_it_starts_with_and_not_of_later
     let liar = PaperBroker::start(&[]);
     liar.lie(json!({"no_dedupe": true, "no_query": true, "visible_after_ms": 700})).await;
     assert_eq!(capabilities(&liar).await, (true, true, 0));
+}
+
+#[tokio::test]
+async fn f70_a_stop_does_not_wait_for_who_waits_for_events() {
+    let mut broker = PaperBroker::start(QUOTES);
+    let url = format!("{}/v1/events?after=0&wait_ms=30000", broker.url);
+    let waiting = tokio::spawn(broker.http.get(url).send());
+    // The long poll has been taken once a later call has been answered on the same listener.
+    assert_eq!(broker.get("/livez").await.status(), StatusCode::OK);
+    let stopped = Instant::now();
+    broker.terminate();
+    assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
+    drop(waiting.await.expect("it did not panic"));
 }

@@ -57,6 +57,14 @@ impl PaperBroker {
         self.process.wait().expect("it can be waited for");
     }
 
+    /// SIGTERM, and waits for its end.
+    pub fn terminate(&mut self) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill can be run");
+        assert!(sent.success(), "{pid}");
+        assert!(self.process.wait().expect("it can be waited for").success());
+    }
+
     /// SIGSTOP: it takes connections, and says nothing any more.
     pub fn freeze(&self) {
         let pid = self.process.id().to_string();

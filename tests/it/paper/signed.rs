@@ -77,6 +77,19 @@ async fn only_a_call_signed_with_its_key_just_now_is_taken() {
 }
 
 #[test]
+fn without_a_secret_it_stands_for_paper_only() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_noctus"))
+        .args(["paper-broker", "--listen", "127.0.0.1:0", "--ledger", "/dev/null"])
+        .args(["--environment", "live"])
+        .env_remove("NOCTUS_BROKER_SECRET")
+        .output()
+        .expect("the executable starts");
+    assert_eq!(output.status.code(), Some(78));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("NOCTUS_BROKER_SECRET is not set"), "{said}");
+}
+
+#[test]
 fn a_weak_secret_is_refused_and_no_secret_is_printed() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_noctus"))
         .args(["paper-broker", "--listen", "127.0.0.1:0", "--ledger", "/dev/null"])
