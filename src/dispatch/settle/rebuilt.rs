@@ -399,14 +399,15 @@ fn deed() -> impl Strategy<Value = Deed> {
 /// A decision or a step.
 #[derive(Clone)]
 enum Told {
-    Decision(Decision),
-    Step(ExecEvent),
+    Decision(Box<Decision>),
+    Step(Box<ExecEvent>),
 }
 
 /// Everything that was told, in an order that `seed` makes, every fourth twice.
 fn shuffled(world: &World, seed: u64) -> Vec<Told> {
-    let decisions = world.decisions.iter().cloned().map(Told::Decision);
-    let all: Vec<Told> = decisions.chain(world.steps.iter().cloned().map(Told::Step)).collect();
+    let decisions = world.decisions.iter().cloned().map(|d| Told::Decision(Box::new(d)));
+    let steps = world.steps.iter().cloned().map(|s| Told::Step(Box::new(s)));
+    let all: Vec<Told> = decisions.chain(steps).collect();
     let again = all.iter().step_by(4).cloned();
     let mut told: Vec<(u64, Told)> = (0_u64..)
         .zip(all.iter().cloned().chain(again))
@@ -424,8 +425,8 @@ fn rebuild(stored: RiskState, told: Vec<Told>) -> Rebuild {
     let mut rebuild = Rebuild::new(stored);
     for one in told {
         match one {
-            Told::Decision(decision) => rebuild.decided(decision),
-            Told::Step(step) => rebuild.stepped(step),
+            Told::Decision(decision) => rebuild.decided(*decision),
+            Told::Step(step) => rebuild.stepped(*step),
         }
     }
     rebuild

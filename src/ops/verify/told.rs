@@ -134,3 +134,72 @@ fn rows<T>(columns: &[&str], all: &[T], row: impl Fn(&T) -> Vec<String>) -> Vec<
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::risk_state::{Lack, What};
+    use crate::domain::text::{Account, IdempotencyKey, Symbol};
+
+    fn found() -> Found {
+        let account = Account::new("main").expect("an account");
+        let symbol = Symbol::new("USDJPY").expect("a symbol");
+        let key = IdempotencyKey::new("order-0001").expect("a key");
+        let difference = Difference {
+            what: What::Position,
+            account: account.clone(),
+            symbol: Some(symbol.clone()),
+            trace_id: None,
+            idempotency_key: None,
+            field: "avg_price",
+            stored: None,
+            rebuilt: Some("147.25".into()),
+        };
+        let lack = Lack::Events { from: 3, to: 4 };
+        let gap = Gap { account, symbol, idempotency_key: Some(key), lack };
+        let one = Counts { orders: 1, ..Counts::default() };
+        let compared = Compared {
+            stored: Counts { orders: 2, lanes: 1, accounts: 1, traces: 2 },
+            left_out: one,
+            decisions: 2,
+            events: 5,
+            differences: vec![difference],
+            gaps: vec![gap],
+        };
+        let shortened = Shortened { topic: "exec-events".into(), partition: 3, begins_at: 17 };
+        let taken_at = Timestamp::UNIX_EPOCH;
+        Found { taken_at, compared, still_owed: 2, shortened: vec![shortened], unreadable: vec![] }
+    }
+
+    #[test]
+    fn what_was_found_reads_as_tables_with_what_explains_it_and_a_last_line_that_sums_up() {
+        let lines: Vec<String> = found().text().lines().map(|l| l.trim_end().to_string()).collect();
+        assert_eq!(
+            lines,
+            [
+                "as of 1970-01-01T00:00:00Z: 2 order(s), 1 position(s), 1 account(s), 2 trace(s); told by \
+                 2 decisions and 5 exec events",
+                " what      account  symbol  trace or key  field      stored  rebuilt",
+                " position  main     USDJPY  -             avg_price  none    147.25",
+                " account  symbol  key         what the topics lack",
+                " main     USDJPY  order-0001  exec events 3 to 4",
+                "2 batch(es) of events are still owed: is a gate or a dispatch running, and Kafka up? \
+                 --wait waits longer",
+                "exec-events/3 begins at offset 17: Kafka has removed what was before, and what that told \
+                 cannot be compared",
+                "risk: 1 difference(s), 1 gap(s); not compared: 1 order(s), 0 position(s), 0 account(s), \
+                 0 trace(s)",
+            ]
+        );
+    }
+
+    #[test]
+    fn equal_states_read_as_one_word_and_a_shortened_topic_that_nothing_needs_is_not_told() {
+        let mut found = found();
+        found.still_owed = 0;
+        found.compared = Compared { stored: found.compared.stored, ..Compared::default() };
+        let text = found.text();
+        assert!(text.ends_with("\nrisk: equal") && text.lines().count() == 2, "{text}");
+        assert_eq!(found.verdict().json["equal"], json!(true));
+    }
+}
