@@ -31,8 +31,8 @@ def _small(**more) -> Plan:
 
 
 def _woken(line, schedule) -> list:
-    """Both gates are stopped in turn, longer than their sessions, in the middle of work."""
-    return [schedule.begin("zombies", schedule.zombies_among, ["gate-1", "gate-2"], 1.0, 4)]
+    """Both gates are stopped in turn, until the other one has their partitions and has moved on."""
+    return [schedule.begin("zombies", schedule.zombies_among, ["gate-1", "gate-2"], 3.0, 3, 8.0)]
 
 
 CONTROLS = [

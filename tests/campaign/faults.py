@@ -161,10 +161,10 @@ class Schedule:
             slot.start()
             killed += 1
 
-    def zombie(self, slot_name: str) -> None:
+    def zombie(self, slot_name: str, seconds: float | None = None) -> None:
         """Stopped until its session, its lease and its transactions are over; then it wakes and goes on as if nothing were."""
         slot = self.line.slots[slot_name]
-        seconds = (max(SESSION_MS, LEASE_MS) / 1000) * self.random.uniform(1.6, 2.4)
+        seconds = seconds or (max(SESSION_MS, LEASE_MS) / 1000) * self.random.uniform(1.6, 2.4)
         slot.signal(signal.SIGSTOP)
         try:
             self.ending.wait(seconds)
@@ -172,12 +172,12 @@ class Schedule:
             slot.signal(signal.SIGCONT)
         self.zombies.append({"slot": slot_name, "seconds": round(seconds, 1), "at": time.time()})
 
-    def zombies_among(self, slot_names: list[str], pause: float, times: int) -> None:
+    def zombies_among(self, slot_names: list[str], pause: float, times: int, seconds: float | None = None) -> None:
         for n in range(times):
             if self.ending.wait(pause):
                 self.missed.append(f"zombie {n + 1} of {times} was not made: the run was over")
                 continue
-            self.zombie(slot_names[n % len(slot_names)])
+            self.zombie(slot_names[n % len(slot_names)], seconds)
 
     # The broker --------------------------------------------------------------------------------------------------
 

@@ -58,3 +58,25 @@ async fn f50_an_order_that_is_sent_again_waits_for_an_earlier_one_of_unknown_out
     assert_eq!(sent, ["order-00001", "order-00002"]);
     dispatcher.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_came_back_unsent_goes_before_a_later_one_of_unknown_outcome() {
+    let floor = Floor::new(QUOTES, |_| {}).await;
+    floor.decide(&Decided::buy("order-00001", "USDJPY")).await;
+    floor.decide(&Decided::buy("order-00002", "USDJPY")).await;
+    // Both were claimed together; the first never left, about the second the broker was asked and has it not.
+    floor
+        .sql(
+            "UPDATE outbox_orders SET exec_seq = 2, attempt_no = 1, sent_at = now();
+             UPDATE outbox_orders SET state = 'UNKNOWN' WHERE idempotency_key = 'order-00002';
+             INSERT INTO send_attempts
+             SELECT idempotency_key, 1, 'dead', 1, now(), now(), 'unknown' FROM outbox_orders;
+             INSERT INTO dispatch_lanes VALUES ('main', 'USDJPY', 'dead', 1, now())",
+        )
+        .await;
+    let dispatcher = floor.dispatcher("heir").await;
+    floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "2").await;
+    let sent: Vec<_> = floor.broker.orders().into_iter().map(|v| v.order.client_order_id).collect();
+    assert_eq!(sent, ["order-00001", "order-00002"]);
+    dispatcher.stop().await;
+}
