@@ -229,7 +229,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     use crate::kafka::KafkaError;
     use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
-    use crate::pg::{PoolError, migrate::MigrateError};
+    use crate::pg::{PoolError, migrate::MigrateError, reader::ReaderError};
     use crate::runtime::policies::PolicyError;
     use crate::runtime::secrets::BadSecrets;
     let is = |found: &(dyn std::error::Error + 'static)| {
@@ -243,6 +243,12 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             match e {
                 MigrateError::Mismatch { .. } => Some(Exit::BadConfig),
                 _ => Some(Exit::Unavailable),
+            }
+        } else if let Some(e) = found.downcast_ref::<ReaderError>() {
+            match e {
+                ReaderError::NoTables => Some(Exit::BadConfig),
+                ReaderError::Postgres(_) => Some(Exit::Unavailable),
+                _ => Some(Exit::NoRights),
             }
         } else if found.downcast_ref::<AdminError>().is_some_and(AdminError::no_rights) {
             Some(Exit::NoRights)

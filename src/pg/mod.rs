@@ -18,6 +18,7 @@ pub mod owed;
 pub mod pool;
 pub mod positions;
 pub mod proposals;
+pub mod reader;
 pub mod redrives;
 pub mod risk;
 pub mod story;
