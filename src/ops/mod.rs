@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod dead_letters;
+mod decoded;
 pub mod demo;
 pub mod docs;
 pub mod explain;
@@ -19,6 +20,7 @@ pub mod rewind;
 pub mod roles;
 pub mod schemas;
 pub mod sign;
+mod stretch;
 pub mod submit;
 mod table;
 pub mod topics;
@@ -123,7 +125,7 @@ enum Command {
     Sink(roles::Args),
     /// Bring the database to this build's schema
     Migrate(migrate::Args),
-    /// Create the topics of topics/topics.yml, or show how the cluster differs
+    /// Create the topics of topics/topics.yml, show how the cluster differs, or print what is in one
     Topics(topics::Args),
     /// Register the schemas, or check them against all registered versions
     Schemas(schemas::Args),
