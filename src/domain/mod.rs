@@ -17,6 +17,7 @@ pub mod quality;
 pub mod request;
 pub mod risk;
 pub mod text;
+pub mod what_if;
 
 #[cfg(test)]
 mod laws;
