@@ -153,7 +153,7 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// Judge cases without Kafka or Postgres: JSON lines in, results out
     Judge(judge::Args),
-    /// Check policy files: every violation at once, with the place
+    /// Check policy files, compare them, and try them on recorded decisions
     Policy(policy::Args),
     /// A broker of paper with a durable ledger, to try Noctus on
     PaperBroker(paper_broker::Args),
