@@ -4,7 +4,7 @@
 
 mod late;
 #[cfg(test)]
-mod laws;
+pub(in crate::domain) mod laws;
 #[cfg(test)]
 mod tests;
 

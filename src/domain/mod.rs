@@ -18,6 +18,7 @@ pub mod request;
 pub mod risk;
 pub mod risk_state;
 pub mod text;
+pub mod what_if;
 
 #[cfg(test)]
 pub(crate) mod laws;

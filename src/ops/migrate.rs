@@ -27,10 +27,19 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
             }
         };
     }
-    let applied = migrate::run(&config.database.url).await?;
-    for name in &applied {
+    let migrated = migrate::run(&config.database.url).await?;
+    for name in &migrated.applied {
         println!("applied {name}");
     }
-    println!("schema version {} ({} applied)", migrate::known_version(), applied.len());
+    println!("schema version {} ({} applied)", migrate::known_version(), migrated.applied.len());
+    if let Some(sql) = migrated.lacks {
+        println!(
+            "note: the role that dashboards and `noctus policy what-if` read as is not complete."
+        );
+        println!("note: everything else works; let an administrator run: {sql}");
+        if sql.starts_with("CREATE ROLE") {
+            println!("note: and then run `noctus migrate` again");
+        }
+    }
     Ok(Exit::Ok)
 }

@@ -5,6 +5,7 @@ mod broker;
 pub mod completions;
 pub mod config;
 pub mod dead_letters;
+mod decoded;
 pub mod demo;
 pub mod docs;
 pub mod explain;
@@ -20,6 +21,7 @@ pub mod rewind;
 pub mod roles;
 pub mod schemas;
 pub mod sign;
+mod stretch;
 pub mod submit;
 mod table;
 pub mod topics;
@@ -135,7 +137,7 @@ enum Command {
     Sink(roles::Args),
     /// Bring the database to this build's schema
     Migrate(migrate::Args),
-    /// Create the topics of topics/topics.yml, or show how the cluster differs
+    /// Create the topics of topics/topics.yml, show how the cluster differs, or print what is in one
     Topics(topics::Args),
     /// Register the schemas, or check them against all registered versions
     Schemas(schemas::Args),
@@ -167,7 +169,7 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// Judge cases without Kafka or Postgres: JSON lines in, results out
     Judge(judge::Args),
-    /// Check policy files: every violation at once, with the place
+    /// Check policy files, compare them, and try them on recorded decisions
     Policy(policy::Args),
     /// A broker of paper with a durable ledger, to try Noctus on
     PaperBroker(paper_broker::Args),
@@ -271,7 +273,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     use crate::kafka::KafkaError;
     use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
-    use crate::pg::{PoolError, migrate::MigrateError};
+    use crate::pg::{PoolError, migrate::MigrateError, reader::ReaderError};
     use crate::runtime::policies::PolicyError;
     use crate::runtime::secrets::BadSecrets;
     let is = |found: &(dyn std::error::Error + 'static)| {
@@ -290,6 +292,12 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             }
         } else if let Some(HandshakeError::Secret(_)) = found.downcast_ref::<HandshakeError>() {
             Some(Exit::BadConfig)
+        } else if let Some(e) = found.downcast_ref::<ReaderError>() {
+            match e {
+                ReaderError::NoTables => Some(Exit::BadConfig),
+                ReaderError::Postgres(_) => Some(Exit::Unavailable),
+                _ => Some(Exit::NoRights),
+            }
         } else if found.downcast_ref::<AdminError>().is_some_and(AdminError::no_rights) {
             Some(Exit::NoRights)
         } else if found.is::<RegistryError>()

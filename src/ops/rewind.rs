@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::person::{Answer, sure};
+use super::stretch::Part;
 use super::table::table;
 use super::{Exit, Global};
 use crate::kafka::admin::topic_ids;
@@ -38,7 +39,7 @@ Exit codes: 0 done, 1 you said no, 2 no --yes and no terminal, or offsets that K
 pub struct Args {
     /// The input, by its logical name, and one partition of it if not all
     #[arg(value_name = "TOPIC[:PARTITION]")]
-    input: Input,
+    input: Part,
     /// Where to go on: an offset, a time (RFC 3339), start or end
     #[arg(long, value_name = "OFFSET|TIME|start|end")]
     to: Target,
@@ -70,24 +71,6 @@ impl Reader {
             Reader::Gate => &[Subject::OrderRequest, Subject::ProposalSet],
             Reader::Sink => &project::SUBJECTS,
         }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Input {
-    topic: String,
-    partition: Option<i32>,
-}
-
-impl FromStr for Input {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some((topic, partition)) = text.split_once(':') else {
-            return Ok(Self { topic: text.into(), partition: None });
-        };
-        let number = partition.parse::<i32>().ok().filter(|n| *n >= 0);
-        let partition = number.ok_or_else(|| format!("{partition:?} is no partition"))?;
-        Ok(Self { topic: topic.into(), partition: Some(partition) })
     }
 }
 
@@ -247,13 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inputs_and_targets_are_read_as_they_are_written() {
-        let input = |topic: &str, partition| Ok(Input { topic: topic.into(), partition });
-        assert_eq!("decisions".parse::<Input>(), input("decisions", None));
-        assert_eq!("decisions:11".parse::<Input>(), input("decisions", Some(11)));
-        for bad in ["decisions:", "decisions:-1", "decisions:x"] {
-            assert!(bad.parse::<Input>().is_err(), "{bad}");
-        }
+    fn targets_are_read_as_they_are_written() {
         let time = "2026-11-25T08:00:00Z";
         let cases = [
             ("start", Target::Start),

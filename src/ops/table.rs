@@ -1,6 +1,6 @@
-//! Tables for a terminal: no lines, a header, one row a thing.
+//! Tables for a terminal: no lines, a header, one row a thing; and text that a terminal does not act on.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// A table of these columns.
 pub fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
@@ -12,4 +12,23 @@ pub fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> T
         table.add_row(row);
     }
     table
+}
+
+/// Numbers stand under each other: these columns are aligned to the right.
+pub fn numbers(mut table: Table, columns: impl IntoIterator<Item = usize>) -> Table {
+    for at in columns {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Text, without what a terminal would act on; hex if it is no text.
+pub fn printable(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_string(),
+        Ok(text) => text.escape_debug().to_string(),
+        Err(_) => format!("0x{}", hex::encode(bytes)),
+    }
 }

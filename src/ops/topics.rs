@@ -1,8 +1,9 @@
-//! `noctus topics`: create the topics of topics/topics.yml, or show how the cluster differs.
+//! `noctus topics`: create the topics of topics/topics.yml, show how the cluster differs, print what is in a topic.
 //!
 //! Only ever adds: a topic, partitions, a setting's value. What would take something away is told.
 
 pub mod difference;
+mod dump;
 pub mod spec;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,8 @@ Exit codes: 0 the cluster is as wanted, 1 it differs, 69 Kafka is unavailable, 7
 Examples:
   noctus topics apply --replication 1          a cluster of one broker
   noctus topics apply --dry-run
-  noctus topics diff --spec our-topics.yml";
+  noctus topics diff --spec our-topics.yml
+  noctus topics dump decisions --from 2h           every record, decoded, as JSON lines";
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
@@ -50,6 +52,8 @@ enum What {
         #[command(flatten)]
         wanted: Wanted,
     },
+    /// Print the records of a topic, decoded, one JSON object a line
+    Dump(dump::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,21 +79,19 @@ impl Wanted {
 
 /// Runs the command.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
+    let (wanted, apply_dry) = match args.what {
+        What::Dump(args) => return dump::run(args, global).await,
+        What::Apply { wanted, dry_run } => (wanted, Some(dry_run)),
+        What::Diff { wanted } => (wanted, None),
+    };
     let config = global.config()?;
     let admin = Admin::new(&config)?;
-    let (count, left) = match args.what {
-        What::Apply { wanted, dry_run } => {
-            let spec = wanted.spec()?;
-            let left = match dry_run {
-                true => would(differences(&admin, &config, &spec).await?),
-                false => done(apply(&admin, &config, &spec).await?),
-            };
-            (spec.topics.len(), left)
-        }
-        What::Diff { wanted } => {
-            let spec = wanted.spec()?;
-            (spec.topics.len(), differences(&admin, &config, &spec).await?)
-        }
+    let spec = wanted.spec()?;
+    let count = spec.topics.len();
+    let left = match apply_dry {
+        Some(true) => would(differences(&admin, &config, &spec).await?),
+        Some(false) => done(apply(&admin, &config, &spec).await?),
+        None => differences(&admin, &config, &spec).await?,
     };
     for difference in &left {
         println!("{difference}");

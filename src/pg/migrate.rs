@@ -31,18 +31,35 @@ pub fn known_version() -> u32 {
         .unwrap_or(0)
 }
 
-/// Applies what is missing; returns what was applied, e.g. `V1__ledger`.
-pub async fn run(url: &str) -> Result<Vec<String>, MigrateError> {
+/// What migrating came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// What was applied, e.g. `V1__ledger`.
+    pub applied: Vec<String>,
+    /// SQL that this user may not run and somebody must, for the role that dashboards read as.
+    pub lacks: Option<String>,
+}
+
+/// Applies what is missing.
+pub async fn run(url: &str) -> Result<Migrated, MigrateError> {
     let (mut client, connection) = tokio_postgres::connect(url, NoTls).await?;
     let driver = tokio::spawn(connection);
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
-    let report = embedded::migrations::runner().run_async(&mut client).await;
+    let migrated = apply(&mut client).await;
     client.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await?;
     drop(client);
     if let Ok(Err(error)) = driver.await {
         tracing::debug!(%error, "the migration's connection ended badly");
     }
-    Ok(report?.applied_migrations().iter().map(ToString::to_string).collect())
+    migrated
+}
+
+async fn apply(client: &mut tokio_postgres::Client) -> Result<Migrated, MigrateError> {
+    let report = embedded::migrations::runner().run_async(client).await?;
+    // Again at every run: an administrator may have made the role since, and new tables are to be read too.
+    let lacks = client.query_one("SELECT obs_grant_reader()", &[]).await?.try_get(0)?;
+    let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
+    Ok(Migrated { applied, lacks })
 }
 
 /// Refuses a schema that this build does not know.

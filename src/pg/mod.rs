@@ -19,6 +19,7 @@ pub mod owed;
 pub mod pool;
 pub mod positions;
 pub mod proposals;
+pub mod reader;
 pub mod redrives;
 pub mod risk;
 pub mod risk_state;

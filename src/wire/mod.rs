@@ -13,6 +13,7 @@ pub mod plan_run;
 pub mod proposal_set;
 pub mod quote;
 pub mod signature;
+pub mod told;
 
 #[cfg(test)]
 mod tests;

@@ -281,7 +281,7 @@ fn whatever_the_code_embeds_is_in_the_image_when_it_is_compiled() {
             assert!(there, "{} embeds {path}, which {DOCKERFILE} does not copy", code.path);
         }
     }
-    for embedded in ["migrations", "schemas", "tests/scenarios"] {
+    for embedded in ["migrations", "schemas", "templates", "tests/scenarios"] {
         assert!(copied.contains(&embedded.to_string()), "{embedded} is embedded by a macro");
     }
 }

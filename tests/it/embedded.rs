@@ -10,8 +10,9 @@ async fn an_embedded_postgres_starts_takes_our_schema_and_leaves_nothing_behind(
     let mut minder = Minder::start(&folder).unwrap();
     let programs = postgres::find(&|_| ()).await.unwrap();
     let postgres = Postgres::start(&programs, &folder, &mut minder).await.unwrap();
-    let applied = noctus::pg::migrate::run(&postgres.url()).await.unwrap();
-    assert!(!applied.is_empty());
+    let migrated = noctus::pg::migrate::run(&postgres.url()).await.unwrap();
+    assert!(!migrated.applied.is_empty());
+    assert_eq!(migrated.lacks, None);
     assert!(postgres.version().starts_with("PostgreSQL 1"), "{}", postgres.version());
     let url = postgres.url();
     tokio::task::spawn_blocking(move || drop(postgres)).await.unwrap();

@@ -172,3 +172,80 @@ fn a_file_of_the_user_that_cannot_be_read_is_wrong_usage_and_no_bug() {
         assert!(errors.contains(told), "{arguments}: {errors}");
     }
 }
+
+/// `noctus policy what-if` with this standard input: the exit code, standard output, standard error.
+fn what_if(args: &[&str], input: &str) -> (i32, String, String) {
+    let mut command = assert_cmd::Command::cargo_bin("noctus").expect("it is built with the tests");
+    let output = command.args(["policy", "what-if"]).args(args).write_stdin(input).output();
+    let output = output.expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
+    (output.status.code().expect("it exits"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn what_if_says_what_is_wrong_with_what_is_asked() {
+    let folder = Folder::new("what-if-usage");
+    let risk = folder.file("risk.yml", "default: {max_order_qty: 10}");
+    let other = folder.file("risk-2.yml", "default: {max_order_qty: 9}");
+    let nameless = folder.file("new.yml", "default: {max_order_qty: 8}");
+    let nowhere = folder.0.join("no/such/folder.html").display().to_string();
+    for (args, told) in [
+        (vec!["--dump", "-"], "--policy"),
+        (vec!["--policy", &risk, "--policy", &other, "--dump", "-"], "are both risk policies"),
+        (
+            vec!["--policy", &risk, &nameless, "--dump", "-"],
+            "what kind of policy is this? Say --kind",
+        ),
+        (
+            vec!["--policy", &risk, &nameless, "--kind", "risk", "--dump", "-"],
+            "--kind is for one policy",
+        ),
+        (
+            vec!["--policy", &risk, "--from", "2026-11-02", "--to", "2026-11-01", "--dump", "-"],
+            "is not before",
+        ),
+        (vec!["--policy", &risk, "--from", "soon", "--dump", "-"], "neither a time such as"),
+        (vec!["--policy", &risk, "--dump", "-", "--html", &nowhere], "cannot be written"),
+    ] {
+        let (code, out, err) = what_if(&args, "");
+        assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
+        assert!(err.contains(told), "{args:?}: {err}");
+    }
+    let (code, _, err) = what_if(&["--policy", &nameless, "--kind", "risk", "--dump", "-"], "");
+    assert_eq!(
+        (code, err.trim_end()),
+        (1, "noctus: there is no decision in the dump -: nothing was judged")
+    );
+    let (code, _, _) = what_if(&["--policy", &risk, "--dump", "/no/such/dump"], "");
+    assert_eq!(code, 69);
+}
+
+#[test]
+fn what_if_tells_every_violation_of_every_policy_given() {
+    let folder = Folder::new("what-if-bad");
+    let risk = folder.file("risk.yml", "default: {max_order_qty: -10, max_ordr_qty: 3}");
+    let quality = folder.file("quality.yml", "slope: steep");
+    let (code, out, err) = what_if(&["--policy", &risk, "--policy", &quality, "--dump", "-"], "");
+    assert_eq!((code, out.as_str()), (78, ""), "{err}");
+    for told in
+        ["3 violation(s)", "risk.yml:1:", "max_ordr_qty: unknown key", "quality.yml:1:", "^"]
+    {
+        assert!(err.contains(told), "{told}: {err}");
+    }
+    let (code, _, err) = what_if(&["--policy", "configs/no-risk.yml", "--dump", "-"], "");
+    assert_eq!(code, 78, "{err}");
+}
+
+#[test]
+fn what_if_without_a_service_tells_what_it_cannot_judge() {
+    let lines = "{\"topic\":\"decisions\",\"partition\":1,\"offset\":5,\"value\":{}}\nhello\n";
+    let args = ["--policy", "configs/risk_policy.yml", "--dump", "-"];
+    let (code, out, _) = what_if(&[&args[..], &["--exit-zero"]].concat(), lines);
+    assert_eq!(code, 1, "what cannot be judged is a finding all the same");
+    assert!(out.contains("2 decision(s) cannot be judged again"), "{out}");
+    assert!(out.contains("  decisions/1/5: no decision: missing field"), "{out}");
+    assert!(out.contains("  line 2: no JSON: "), "{out}");
+    let (code, out, _) = what_if(&[&args[..], &["--json"]].concat(), lines);
+    let told: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!((code, &told["not_judged"]), (1, &serde_json::json!(2)));
+}

@@ -1,8 +1,8 @@
 //! The laws of judging, for any request, facts and policies, huge numbers included.
 
 mod anything;
-mod given;
-mod tighter;
+pub(in crate::domain) mod given;
+pub(in crate::domain) mod tighter;
 
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ use crate::domain::request::QualityInput;
 const NOW: &str = "2026-11-23T10:00:00Z";
 
 /// Whether the numbers fitted exact arithmetic.
-fn could_judge(j: &Judgement) -> bool {
+pub(in crate::domain) fn could_judge(j: &Judgement) -> bool {
     j.alerts.iter().all(|alert| alert.policy_name != "risk.gate_error")
 }
 

@@ -16,6 +16,7 @@ use super::event::{Quote, Severity, Step};
 use super::exact::Exact;
 use super::judge::{Facts, Fired, Halt};
 use super::money::{Overflow, QTY_DECIMALS, WIRE_DECIMALS, fits_wire, floor_qty, plain};
+use super::policy::Policies;
 use super::policy::instruments::Instrument;
 use super::policy::risk::RiskLimits;
 use super::request::{Intake, Side};
@@ -134,10 +135,29 @@ pub(super) struct Rule {
     pub apply: fn(&Case, Taking) -> Result<Option<Cut>, Overflow>,
 }
 
-/// Every rule's policy_name and severity.
-#[cfg(test)]
+/// Every rule's policy_name and severity, in the order in which they act; what the instrument asks for comes after them.
 pub(in crate::domain) fn rule_names() -> impl Iterator<Item = (&'static str, Severity)> {
     rules::TABLE.iter().map(|rule| (rule.name, rule.severity))
+}
+
+/// What one unit of an order is worth in the account's currency by the price of note 3, also where limits go by the
+/// quantity alone; none without a price or a rate.
+pub fn worth(
+    intake: &Intake,
+    side: Side,
+    facts: &Facts,
+    policies: &Policies,
+    now: Timestamp,
+) -> Option<Decimal> {
+    if side == Side::Flat {
+        return None;
+    }
+    let symbol = intake.symbol();
+    let limits = policies.risk.for_symbol(symbol);
+    let instrument = policies.instruments.for_symbol(symbol);
+    let case = Case::new(intake, side, None, facts, limits, instrument, now).ok()?;
+    let rate = facts.rate.filter(|rate| *rate > Decimal::ZERO)?;
+    price::price(&case)?.checked_mul(instrument.contract_size)?.checked_mul(rate)
 }
 
 /// What became of a quantity, and by which rules.

@@ -46,7 +46,8 @@ pub(super) fn of(case: &Case) -> Result<(Option<Decimal>, Option<Exact>), Overfl
     Ok((Some(price), Some(unit)))
 }
 
-fn price(case: &Case) -> Option<Decimal> {
+/// The price of note 3, whatever the policy's basis is.
+pub(super) fn price(case: &Case) -> Option<Decimal> {
     let market = case.quote.map(|q| if case.side == Side::Buy { q.ask } else { q.bid });
     let max_age = SignedDuration::from_secs(case.limits.max_quote_age_s.into());
     let is_fresh = case.now.duration_since(*case.intake.requested_at()) <= max_age;

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
-use std::str::FromStr;
 
 use anyhow::Context as _;
-use jiff::{SignedDuration, Timestamp};
 
+use super::super::stretch::Moment;
 use super::Spot;
 use crate::gate::letter::Letter;
 use crate::kafka::admin::topic;
@@ -23,49 +22,12 @@ pub struct Filter {
     /// Only this reason, e.g. bad_signature
     #[arg(long, value_name = "CODE")]
     pub reason: Option<String>,
-    /// Only what was refused since a time (RFC 3339), or so long ago, e.g. 2h
+    /// Only what was refused since a time (RFC 3339) or a day, or so long ago, e.g. 2h
     #[arg(long, value_name = "TIME|AGE")]
-    pub since: Option<Since>,
+    pub since: Option<Moment>,
     /// Only what came from this topic (logical name)
     #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
-}
-
-/// A time, or an age.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    /// From this time on.
-    Time(Timestamp),
-    /// From so long ago on.
-    Age(SignedDuration),
-}
-
-impl FromStr for Since {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(time) = text.parse() {
-            return Ok(Since::Time(time));
-        }
-        // Days have 24 hours here.
-        let days = text.strip_suffix('d').and_then(|n| n.parse::<u16>().ok());
-        let age = match days {
-            Some(days) => Some(SignedDuration::from_hours(24 * i64::from(days))),
-            None => text.parse().ok(),
-        };
-        let age = age.filter(|age| !age.is_negative()).map(Since::Age);
-        age.ok_or_else(|| {
-            "neither a time such as 2026-11-25T08:00:00Z nor an age such as 2h".into()
-        })
-    }
-}
-
-impl Since {
-    fn time(self) -> anyhow::Result<Timestamp> {
-        match self {
-            Since::Time(time) => Ok(time),
-            Since::Age(age) => clock::now().checked_sub(age).context("too long ago"),
-        }
-    }
 }
 
 /// A dead letter where it lies.
@@ -98,8 +60,8 @@ impl Letters {
         let mut stretch: BTreeMap<i32, Range<i64>> =
             self.ends.iter().map(|(partition, ends)| (*partition, ends.low..ends.high)).collect();
         if let Some(since) = filter.since {
-            let from =
-                offsets::at_time(config, &self.topic.name, &self.ends, since.time()?).await?;
+            let since = since.time(clock::now()).context("too long ago")?;
+            let from = offsets::at_time(config, &self.topic.name, &self.ends, since).await?;
             for (partition, range) in &mut stretch {
                 range.start = from.get(partition).copied().unwrap_or(range.end);
             }
@@ -148,21 +110,4 @@ fn found(record: Record) -> Option<Found> {
     let spot = Spot { partition: record.partition, offset: record.offset };
     let letter = Letter::read(&record)?;
     Some(Found { spot, letter, record })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_age_or_a_time_says_since_when() {
-        let hours = |n| Ok(Since::Age(SignedDuration::from_hours(n)));
-        assert_eq!("2h".parse::<Since>(), hours(2));
-        assert_eq!("3d".parse::<Since>(), hours(72));
-        let time = "2026-11-25T08:00:00Z";
-        assert_eq!(time.parse::<Since>(), Ok(Since::Time(time.parse().unwrap())));
-        for bad in ["", "soon", "-2h", "-1d"] {
-            assert!(bad.parse::<Since>().is_err(), "{bad}");
-        }
-    }
 }

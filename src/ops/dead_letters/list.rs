@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::table::table;
+use super::super::table::{printable, table};
 use super::super::{Exit, Global};
 use super::chosen::{Filter, Found, Letters};
 
@@ -68,13 +68,4 @@ pub fn told(found: &Found) -> Value {
         "value_bytes": record.value.as_ref().map(Vec::len),
         "redriven": letter.redriven(),
     })
-}
-
-/// Text, without what a terminal would act on; hex if it is no text.
-pub fn printable(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_string(),
-        Ok(text) => text.escape_debug().to_string(),
-        Err(_) => format!("0x{}", hex::encode(bytes)),
-    }
 }

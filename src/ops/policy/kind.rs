@@ -1,11 +1,12 @@
 //! Owns the kinds of policy files: how a file's kind is told, and what is done with it by kind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::domain::policy::diff::Change;
 use crate::domain::policy::{BadPolicy, Policies, Source, Sources, schema};
+use crate::runtime::config::PolicyFiles;
 use crate::runtime::policies;
 
 /// What a policy file is about.
@@ -66,6 +67,16 @@ impl Kind {
             Kind::Profiles => &mut sources.profiles,
             Kind::Risk => &mut sources.risk,
             Kind::Instruments => &mut sources.instruments,
+        }
+    }
+
+    /// The file that the configuration names for it.
+    pub fn file(self, of: &PolicyFiles) -> Option<&PathBuf> {
+        match self {
+            Kind::Quality => of.quality.as_ref(),
+            Kind::Profiles => of.profiles.as_ref(),
+            Kind::Risk => of.risk.as_ref(),
+            Kind::Instruments => of.instruments.as_ref(),
         }
     }
 

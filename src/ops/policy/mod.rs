@@ -1,4 +1,5 @@
-//! `noctus policy`: check policy files, compare them, try them on cases, and schemas for editors.
+//! `noctus policy`: check policy files, compare them, try them on cases and on recorded decisions, and schemas for
+//! editors.
 
 mod cases;
 mod check;
@@ -8,6 +9,7 @@ mod kind;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod what_if;
 
 use super::{Exit, Global};
 use crate::domain::policy::Policies;
@@ -17,15 +19,17 @@ use crate::runtime::policies;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Verb,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
+enum Verb {
     /// Check policy files: every violation with its file, line and column; exit 1 if there is one
     Check(check::Args),
     /// What changes between two policy files, key by key, and whether it tightens or loosens
     Diff(diff::Args),
+    /// Judge recorded decisions again under new policies: which orders change, and by which rules
+    WhatIf(what_if::Args),
     /// Judge the cases of test files and compare with what they expect; exit 1 if one differs
     Test(cases::Args),
     /// Print the JSON Schema of a kind of policy file, for editors
@@ -37,11 +41,12 @@ enum What {
 /// Runs the command.
 pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     match args.what {
-        What::Check(args) => check::run(&args),
-        What::Diff(args) => diff::run(&args),
-        What::Test(args) => cases::run(&args),
-        What::Schema(args) => schema::run(&args),
-        What::Digests => {
+        Verb::Check(args) => check::run(&args),
+        Verb::Diff(args) => diff::run(&args),
+        Verb::WhatIf(args) => what_if::run(args, global).await,
+        Verb::Test(args) => cases::run(&args),
+        Verb::Schema(args) => schema::run(&args),
+        Verb::Digests => {
             let found: Policies = policies::load(&global.config()?.policies)?;
             let d = found.digests;
             println!("quality     {}\nprofiles    {}", d.quality, d.profiles);

@@ -1,9 +1,11 @@
-//! What operators do to a running line: rewinds, redrives, halts, and orders that nobody knows about.
+//! What operators do to a running line: rewinds, redrives, halts, orders that nobody knows about, and trying other
+//! policies on what was decided.
 
 mod halted;
 mod redriven;
 mod resolved;
 mod rewound;
+mod what_if;
 
 use std::process::{Command, Output};
 

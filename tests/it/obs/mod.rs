@@ -4,6 +4,7 @@ mod base;
 mod catalogue;
 mod explain;
 mod months;
+mod reader;
 mod role;
 mod views;
 mod writing;

@@ -12,7 +12,7 @@ use crate::domain::laws::cases;
 use crate::domain::policy::diff::Direction;
 
 /// A change of one key, and how hard.
-type Turn = (usize, u64);
+pub type Turn = (usize, u64);
 
 const KEYS: [&str; 21] = [
     "max_position_notional",
@@ -61,7 +61,7 @@ fn more(slot: &mut Value, before: &str, turn: u64) {
     *slot = json!((old + Decimal::from(turn % 5) / Decimal::TEN).to_string());
 }
 
-fn tighten(texts: &mut Texts, (key, turn): Turn) {
+pub fn tighten(texts: &mut Texts, (key, turn): Turn) {
     let key = KEYS[key];
     let risk = &mut texts.risk["default"];
     match key {
@@ -112,7 +112,7 @@ fn tighten(texts: &mut Texts, (key, turn): Turn) {
     }
 }
 
-fn turns() -> impl Strategy<Value = Vec<Turn>> {
+pub fn turns() -> impl Strategy<Value = Vec<Turn>> {
     prop::collection::vec((0..KEYS.len(), any::<u64>()), 1..4)
 }
 
