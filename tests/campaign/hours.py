@@ -57,7 +57,9 @@ def every_pair(alphabet: list) -> list:
 
 
 def _cells(seed: int):
-    for (name, lies), mode in itertools.product(CLASSES.items(), [*MODES, *OVER_FILLS]):
+    every = list(itertools.product(CLASSES.items(), [*MODES, *OVER_FILLS]))
+    random.Random(seed).shuffle(every)  # so that an hour has some of everything
+    for (name, lies), mode in every:
         chance = random.Random(f"{seed} {name} {mode}")
         points = [p for p in POINTS["dispatch"] if p.startswith("dispatch/")]
         chance.shuffle(points)
