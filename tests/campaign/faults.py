@@ -56,6 +56,12 @@ AWAY = 69
 POINT_LIMIT_S = 60
 
 
+def within_dispatch(lies: dict) -> list[str]:
+    """Dispatch's own points, as far as a broker of this class lets a process come to them."""
+    unasked = {"dispatch/reconcile-queried"} if lies.get("no_query") else set()
+    return [point for point in POINTS["dispatch"] if point.startswith("dispatch/") and point not in unasked]
+
+
 def pointed(role: str, chance: random.Random) -> list[tuple[str, int]]:
     """Every point of a role at its first pass and, shuffled, at a later one."""
     later = []

@@ -27,7 +27,7 @@ import breakage
 import controls
 import planted
 import report
-from faults import MODES, OVER_FILLS, POINTS, pointed
+from faults import MODES, OVER_FILLS, POINTS, pointed, within_dispatch
 from line import ROOT, Options, Unavailable
 from play import Plan, play, say
 
@@ -57,9 +57,11 @@ def every_pair(alphabet: list) -> list:
 
 
 def _cells(seed: int):
-    for (name, lies), mode in itertools.product(CLASSES.items(), [*MODES, *OVER_FILLS]):
+    every = list(itertools.product(CLASSES.items(), [*MODES, *OVER_FILLS]))
+    random.Random(seed).shuffle(every)  # so that an hour has some of everything
+    for (name, lies), mode in every:
         chance = random.Random(f"{seed} {name} {mode}")
-        points = [p for p in POINTS["dispatch"] if p.startswith("dispatch/")]
+        points = within_dispatch(lies)
         chance.shuffle(points)
         plan = Plan(
             per_second=40, most=6_000, points={"dispatch-1": [(p, chance.randint(1, 3)) for p in points]}, zombies=1,

@@ -16,7 +16,7 @@ STYLE = """
   --panel: #1d232b; --good: #6fcf97; --good-soft: #1e3a2a; --bad: #ff8a80; --bad-soft: #4a211f; --none: #77818f; --bar: #7ea6dc; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); margin: 0 auto; max-width: 1120px; padding: 24px; }
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 32px 0 8px; }
-p.faint, .faint { color: var(--faint); } code { font: 13px ui-monospace, monospace; }
+p.faint, .faint { color: var(--faint); } code { font: 13px ui-monospace, monospace; white-space: nowrap; }
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 20px 0; }
 .numbers div { background: var(--panel); border-radius: 8px; padding: 12px 14px; }
 .numbers b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }

@@ -20,7 +20,7 @@ from pathlib import Path
 import controls
 import planted
 import report
-from faults import MODES, MODES_MUST_EXIST, POINTS, pointed
+from faults import MODES, MODES_MUST_EXIST, POINTS, pointed, within_dispatch
 from line import NOCTUS, ROOT, Options, Services, Trouble, Unavailable
 from play import Outcome, Plan, play, say
 
@@ -78,11 +78,10 @@ def main_plan(seed: int) -> Plan:
     )
 
 
-def class_plan(seed: int) -> Plan:
+def class_plan(lies: dict) -> Plan:
     """Dispatch's points with a broker that promises less; answers are lost, so that it matters."""
-    points = [point for point in POINTS["dispatch"] if point.startswith("dispatch/")]
     return Plan(
-        per_second=25, most=4_000, points={"dispatch-1": [(p, 1) for p in points]}, zombies=1, zombie_pause=5.0,
+        per_second=25, most=4_000, points={"dispatch-1": [(p, 1) for p in within_dispatch(lies)]}, zombies=1, zombie_pause=5.0,
         modes=["honest", "drops answers", "resets before applying"], mode_s=4.0, rebuild=False,
         mix={"limit": 800, "market": 200}, lanes=40, life_s=20.0,
     )
@@ -105,7 +104,7 @@ def ci(seed: int, only: set | None) -> int:
         for number, (name, lies) in enumerate(CLASSES.items()):
             options = Options(seed=seed + 1 + number, lies=lies)
             try:
-                outcome = play(folder / f"class-{number + 1}", options, class_plan(seed + 1 + number))
+                outcome = play(folder / f"class-{number + 1}", options, class_plan(lies))
             except Unavailable:
                 say(f"mode not available: {name}")
                 unavailable.append(name)
