@@ -32,7 +32,7 @@ MODES = {
 # It halts the symbols it meets: only where that is what is looked at.
 OVER_FILLS = {"fills too much": {"over_fill_every": 40}}
 # Whether a mode that the running executable does not know is a failure.
-MODES_MUST_EXIST = False
+MODES_MUST_EXIST = True
 
 POINTS = {
     "gate": [

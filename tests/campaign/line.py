@@ -274,8 +274,13 @@ class Line:
             "signing secret": secrets.token_hex(24),
         }
         self.recipe_secret, self.signing_secret = self.canaries.values()
-        self.database = self._make_database()
+        # First: a build whose broker does not have these lies leaves nothing behind.
         self.broker = Broker(self, options.lies)
+        try:
+            self.database = self._make_database()
+        except BaseException:
+            self.broker.stop()
+            raise
         self.proxy = Proxy(self.broker.port, options.seed) if options.has_proxy else None
         self.producer = None  # the generator, once there is one
         self.config_file = folder / "noctus.yml"
