@@ -62,7 +62,8 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
         false => 1,
     };
     let rows =
-        outbox::claimable(&tx, &ours, per_lane, dispatch.ctx.config.dispatch.claim_max).await?;
+        outbox::claimable(&tx, &ours, &halts, (per_lane, dispatch.ctx.config.dispatch.claim_max))
+            .await?;
     let epochs: HashMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
     let mut going = Vec::new();
     for row in rows {
@@ -127,17 +128,20 @@ fn instead(
     let stopped = halts::stops(halts, row);
     // An order of unknown outcome cannot be ended here: a send of it may still be under way.
     if row.state == OrderStatus::Unknown {
-        return (too_old || stopped.is_some()).then_some(Finding::AskAgain);
+        let unwanted = too_old || stopped.is_some() || row.cancel.is_some();
+        return unwanted.then_some(Finding::AskAgain);
     }
     let event = if too_old {
         Event::Expire { code: "too_old".into() }
     } else if let Some(code) = stopped {
         Event::Cancel { code: code.into() }
+    } else if let Some(code) = &row.cancel {
+        Event::Cancel { code: code.clone() }
     } else {
         let code = cannot_take(&dispatch.known().capabilities, order)?;
         Event::Reject { code: code.into() }
     };
-    Some(Finding::Facts(vec![event]))
+    Some(Finding::Unsent(event))
 }
 
 fn local(row: OrderRow, finding: Finding) -> Outcome {
@@ -148,6 +152,7 @@ fn local(row: OrderRow, finding: Finding) -> Outcome {
         ends: None,
         detail: Value::Null,
         response: None,
+        cancel: None,
         rtt_ms: None,
         at: clock::now(),
         jitter: 0.0,

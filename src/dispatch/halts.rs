@@ -33,11 +33,13 @@ pub fn stops(halts: &[HaltRow], order: &OrderRow) -> Option<&'static str> {
         {
             continue;
         }
-        if halt.mode == "halted" && (halt.in_force || halt.at >= order.decided_at) {
-            return Some("halted");
+        if !halt.in_force && halt.at < order.decided_at {
+            continue;
         }
-        if halt.mode == "reduce_only" && halt.in_force && !order.opening_qty.is_zero() {
-            stopped = Some("reduce_only");
+        match halt.mode.as_str() {
+            "halted" => return Some("halted"),
+            "reduce_only" if !order.opening_qty.is_zero() => stopped = Some("reduce_only"),
+            _ => {}
         }
     }
     stopped
@@ -97,6 +99,12 @@ impl Halts {
         if !matches!(tokio::time::timeout(patience, wait).await, Ok(Ok(_))) {
             tracing::debug!("no fresh knowledge of halts");
         }
+    }
+
+    /// The halts as they are known now, however old that is, and the newest one's number.
+    pub fn known(&self) -> (i64, Vec<HaltRow>) {
+        let seen = self.0.borrow();
+        (seen.number, seen.halts.clone())
     }
 
     /// Right before the write: fresh knowledge, and no halt in it that stops the order. What is returned
@@ -200,6 +208,11 @@ mod tests {
             ),
             (vec![halt(1, "halted", false, before), halt(2, "resumed", true, before)], None),
             (vec![halt(1, "reduce_only", true, later)], Some("reduce_only")),
+            (
+                vec![halt(1, "reduce_only", false, later), halt(2, "resumed", true, later)],
+                Some("reduce_only"),
+            ),
+            (vec![halt(1, "reduce_only", false, before)], None),
             (
                 vec![HaltRow { symbol: Some("OTHER".into()), ..halt(1, "halted", true, later) }],
                 None,

@@ -193,6 +193,11 @@ impl Lanes {
         }
     }
 
+    /// The fence of a lane, whatever it is doing.
+    pub fn lease(&self, key: &LaneKey) -> Option<Arc<Lease>> {
+        self.held.get(key).map(|lane| lane.lease.clone())
+    }
+
     /// Lets every lane go.
     pub async fn release(self, dispatch: &Dispatch) -> Result<(), DispatchError> {
         let client = dispatch.ctx.pool.get().await?;

@@ -71,6 +71,7 @@ fn found(row: &OrderRow, finding: Finding) -> Outcome {
         ends: None,
         detail: Value::Null,
         response: None,
+        cancel: None,
         rtt_ms: Some(3),
         at: at(1002),
         jitter: 0.0,
