@@ -55,7 +55,9 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let mut client = dispatch.ctx.pool.get().await?;
     let tx = client.transaction().await?;
     let ours = lanes::hold(&tx, &dispatch.ctx.worker, idle).await?;
-    let halts = risk::halts(&*tx).await?;
+    let mut halts = risk::halts(&*tx).await?;
+    let (held_here, earlier) = dispatch.halts.here();
+    halts.extend(earlier);
     let known = dispatch.known();
     let per_lane = match known.capabilities.dedupes_by_client_id {
         true => PER_LANE_DEDUPED,
@@ -73,7 +75,8 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
             None => going.push((row, order)),
         }
     }
-    if going.is_empty() {
+    // Halted here: what was decided since waits for another host, or for the resume.
+    if going.is_empty() || held_here {
         return Ok(claim);
     }
     let attempts: Vec<(&OrderRow, i64)> =

@@ -11,6 +11,7 @@ mod fold;
 mod follow;
 mod halts;
 mod heed;
+mod host;
 mod hourly;
 mod lanes;
 mod reconcile;
@@ -77,6 +78,8 @@ pub enum DispatchError {
     Positions(broker::NoAnswer),
     #[error(transparent)]
     Encode(#[from] crate::wire::EncodeError),
+    #[error("the halt file of this host cannot be watched: {0}")]
+    HaltFile(std::io::Error),
     #[error("a sender ended badly: {0}")]
     Sender(#[from] tokio::task::JoinError),
 }
@@ -102,7 +105,7 @@ impl DispatchError {
             Handshake(_) | Registry(_) | Kafka(_) | Outbox(OutboxError::Row { .. }) => {
                 Disposition::Halt
             }
-            Encode(_) | Sender(_) => Disposition::Halt,
+            Encode(_) | Sender(_) | HaltFile(_) => Disposition::Halt,
         }
     }
 }
@@ -314,7 +317,7 @@ async fn prepare(
         broker,
         known: ArcSwap::from_pointee(known),
         scribe: Scribe::new(&ctx.config, &ctx.registry).await?,
-        halts: Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?,
+        halts: Halts::watch(ctx, stop.clone()).await?,
         // Last: its sweep goes on in the background, and a start that fails is tried again.
         emitter: Emitter::start(ctx, stop.clone())?,
         stop: stop.clone(),

@@ -202,6 +202,11 @@ pub(super) const CODES: &[Entry] = &[
         "担当者の指示 (`noctus orders cancel`) による CANCELLED。送信前に、またはブローカーで取り消された。",
     ),
     on_its_own(
+        "halted_here",
+        "Not sent: the sender's host is halted by its own file (`noctus halt --local`).",
+        "未送信。送信側のホストが自分の停止ファイルで停止中である (`noctus halt --local`)。",
+    ),
+    on_its_own(
         "halts_not_read",
         "Not sent: whether there is a halt had not been read in the last 200 ms.",
         "未送信。直近 200 ミリ秒以内に停止の有無を読めていない。",

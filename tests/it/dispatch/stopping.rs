@@ -16,6 +16,11 @@ async fn declare(floor: &Floor, mode: &str, symbol: &str) {
     floor.sql(&sql).await;
 }
 
+/// Without a quote the paper broker fills at the order's own price.
+async fn quote_the_euro(floor: &Floor) {
+    floor.broker.post("/quotes", &json!({"EURUSD": {"bid": "1.10", "ask": "1.11"}})).await;
+}
+
 async fn want(floor: &Floor, key: &str) {
     let sql = format!(
         "INSERT INTO order_cancels (idempotency_key, code, reason, by_whom)
@@ -62,6 +67,7 @@ async fn f60_a_halt_cancels_at_once_what_waits_behind_an_order_of_unknown_outcom
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reduce_only_cancels_what_opens_also_when_it_is_lifted_and_leaves_what_works() {
     let floor = Floor::new(QUOTES, plain).await;
+    quote_the_euro(&floor).await;
     let dispatcher = floor.dispatcher("one").await;
     floor.decide(&resting("order-00001", "EURUSD")).await;
     floor.state("order-00001", "ACCEPTED").await;
@@ -86,6 +92,7 @@ async fn reduce_only_cancels_what_opens_also_when_it_is_lifted_and_leaves_what_w
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f60_a_halt_cancels_what_works_at_the_broker_in_its_scope_only() {
     let floor = Floor::new(QUOTES, plain).await;
+    quote_the_euro(&floor).await;
     let dispatcher = floor.dispatcher("one").await;
     for (key, symbol) in [("order-00001", "USDJPY"), ("order-00002", "EURUSD")] {
         floor.decide(&resting(key, symbol)).await;
@@ -93,8 +100,8 @@ async fn f60_a_halt_cancels_what_works_at_the_broker_in_its_scope_only() {
     }
     floor.decide(&Decided { price: Some("1"), ..resting("order-00003", "USDJPY") }).await;
     floor.state("order-00003", "ACCEPTED").await;
-    let fill = "/v1/orders/by-client-id/order-00003/fill";
-    floor.broker.post(fill, &json!({"qty": "40", "px": "1"})).await;
+    let fill = json!({"client_order_id": "order-00003", "qty": "40", "px": "1"});
+    floor.broker.post("/fills", &fill).await;
     declare(&floor, "halted", "USDJPY").await;
     floor.state("order-00001", "CANCELLED").await;
     floor.state("order-00003", "CANCELLED").await;

@@ -1,6 +1,9 @@
 //! What operators do to a running line: rewinds, redrives, halts, and orders that nobody knows about.
 
+mod cancelled;
+mod drills;
 mod halted;
+mod host;
 mod redriven;
 mod resolved;
 mod rewound;
