@@ -207,7 +207,6 @@ pub async fn cancel(
     // Whatever is halted, and however old the order: a cancel opens nothing. Only the lane must be ours.
     let may_write = || if lease.holds(boot()) { Ok(()) } else { Err("lease_over") };
     let moved = dispatch.broker.cancel(&order, &code, Box::new(may_write)).await;
-    crash_point("dispatch/cancel-answered");
     let key = row.key.clone();
     let settled = |finding, view: Option<&OrderView>, answer: Option<String>| {
         let outcome = of(row.clone(), finding, None, Value::Null, view, None);
