@@ -291,3 +291,33 @@ fn an_illegal_event_is_quarantined_with_one_alert_and_the_order_stays() {
     let row = OrderRow { quarantined: done.settled.quarantined, ..row };
     assert!(settle(&row, late(), &mut position).alerts.is_empty());
 }
+
+#[test]
+fn f60_what_is_ended_unsent_is_only_ended_if_nobody_has_sent_it_meanwhile() {
+    let halted = || Finding::Unsent(Event::Cancel { code: "halted".into() });
+    let new = OrderRow { state: OrderStatus::New, exec_seq: 0, attempt_no: 0, ..sent() };
+    let done = settle(&new, halted(), &mut position());
+    assert_eq!(done.settled.state, OrderStatus::Cancelled);
+    assert_eq!(done.settled.working_qty, Decimal::ZERO);
+    for row in [sent(), unknown()] {
+        let done = settle(&row, halted(), &mut position());
+        assert_eq!((done.settled.state, done.steps.len()), (row.state, 0));
+        assert_eq!(done.settled.next_question, NextQuestion::Keep);
+    }
+}
+
+#[test]
+fn a_cancel_that_the_broker_refuses_is_told_once_and_the_order_goes_on() {
+    let row = OrderRow { state: OrderStatus::Accepted, exec_seq: 2, ..sent() };
+    let refused = |shown| Finding::CancelRefused { code: "too_late".into(), shown };
+    let done = settle(&row, refused(vec![]), &mut position());
+    assert_eq!(done.settled.state, OrderStatus::Accepted);
+    assert_eq!(done.alerts[0].policy_name, "do.cancel_refused");
+    let again = OrderRow { quarantined: done.settled.quarantined, ..row.clone() };
+    assert!(settle(&again, refused(vec![]), &mut position()).alerts.is_empty());
+    // Refused because it was filled: that is what counts.
+    let shown = vec![Event::Fill(fill("x", 100, 150))];
+    let done = settle(&row, refused(shown), &mut position());
+    assert_eq!(done.settled.state, OrderStatus::Filled);
+    assert!(done.alerts.is_empty());
+}
