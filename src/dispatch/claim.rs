@@ -55,14 +55,17 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let mut client = dispatch.ctx.pool.get().await?;
     let tx = client.transaction().await?;
     let ours = lanes::hold(&tx, &dispatch.ctx.worker, idle).await?;
-    let halts = risk::halts(&*tx).await?;
+    let mut halts = risk::halts(&*tx).await?;
+    let (held_here, earlier) = dispatch.halts.here();
+    halts.extend(earlier);
     let known = dispatch.known();
     let per_lane = match known.capabilities.dedupes_by_client_id {
         true => PER_LANE_DEDUPED,
         false => 1,
     };
     let rows =
-        outbox::claimable(&tx, &ours, per_lane, dispatch.ctx.config.dispatch.claim_max).await?;
+        outbox::claimable(&tx, &ours, &halts, (per_lane, dispatch.ctx.config.dispatch.claim_max))
+            .await?;
     let epochs: HashMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
     let mut going = Vec::new();
     let mut unknown = HashSet::new();
@@ -82,7 +85,8 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
             None => going.push((row, order)),
         }
     }
-    if going.is_empty() {
+    // Halted here: what was decided since waits for another host, or for the resume.
+    if going.is_empty() || held_here {
         return Ok(claim);
     }
     let attempts: Vec<(&OrderRow, i64)> =
@@ -138,17 +142,20 @@ fn instead(
     let stopped = halts::stops(halts, row);
     // An order of unknown outcome cannot be ended here: a send of it may still be under way.
     if row.state == OrderStatus::Unknown {
-        return (too_old || stopped.is_some()).then_some(Finding::AskAgain);
+        let unwanted = too_old || stopped.is_some() || row.cancel.is_some();
+        return unwanted.then_some(Finding::AskAgain);
     }
     let event = if too_old {
         Event::Expire { code: "too_old".into() }
     } else if let Some(code) = stopped {
         Event::Cancel { code: code.into() }
+    } else if let Some(code) = &row.cancel {
+        Event::Cancel { code: code.clone() }
     } else {
         let code = cannot_take(&dispatch.known().capabilities, order)?;
         Event::Reject { code: code.into() }
     };
-    Some(Finding::Facts(vec![event]))
+    Some(Finding::Unsent(event))
 }
 
 fn local(row: OrderRow, finding: Finding) -> Outcome {
@@ -159,6 +166,7 @@ fn local(row: OrderRow, finding: Finding) -> Outcome {
         ends: None,
         detail: Value::Null,
         response: None,
+        cancel: None,
         rtt_ms: None,
         at: clock::now(),
         jitter: 0.0,

@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::halts::{Halts, Known};
+use super::halts::{Halts, Pass};
 use crate::pg::outbox::OrderRow;
 use crate::runtime::clock::{Boot, boot};
 use crate::runtime::faults::is_planted;
@@ -60,7 +60,7 @@ pub fn may_write(
     halts: &Halts,
     order: &OrderRow,
     alive_until: Option<Boot>,
-) -> Result<Known, &'static str> {
+) -> Result<Pass, &'static str> {
     let known = halts.check(order)?;
     let now = boot();
     if alive_until.is_some_and(|end| now >= end) {

@@ -37,6 +37,10 @@ const SKEW_S: i64 = 2;
 pub enum Finding {
     /// Facts, in the order in which they apply.
     Facts(Vec<Event>),
+    /// It is not sent, and ends here; of an order that someone has sent meanwhile it says nothing.
+    Unsent(Event),
+    /// The broker refused to cancel it, for good; what it showed of the order comes first.
+    CancelRefused { code: String, shown: Vec<Event> },
     /// The attempt ended and no byte left.
     NotSent { code: &'static str },
     /// Nobody knows how the attempt ended.
@@ -57,7 +61,10 @@ impl Finding {
     /// Whether settling it can move a reservation or a position.
     pub fn moves_risk(&self) -> bool {
         match self {
-            Finding::Facts(events) => events.iter().any(Event::moves_risk),
+            Finding::Facts(events) | Finding::CancelRefused { shown: events, .. } => {
+                events.iter().any(Event::moves_risk)
+            }
+            Finding::Unsent(_) => true,
             // Not found may mean expired.
             Finding::NotFound => true,
             _ => false,
@@ -77,6 +84,8 @@ pub struct Outcome {
     pub ends: Option<&'static str>,
     pub detail: Value,
     pub response: Option<Value>,
+    /// The broker's clear answer to a cancel, if there was one: it is not asked again.
+    pub cancel: Option<String>,
     pub rtt_ms: Option<i64>,
     pub at: Timestamp,
     /// −1..=1, for the spread of questions.
@@ -205,6 +214,14 @@ impl Fold<'_> {
                     self.apply(event);
                 }
             }
+            Finding::Unsent(event) if self.order.status == New => self.apply(event),
+            Finding::Unsent(_) => return NextQuestion::Keep,
+            Finding::CancelRefused { code, shown } => {
+                shown.iter().for_each(|event| self.apply(event));
+                if !self.order.status.is_final() {
+                    self.cancel_refused(code);
+                }
+            }
             // What an older attempt, or a question from before the newest one, does not show says nothing.
             Finding::NotSent { .. }
             | Finding::Lost { .. }
@@ -311,6 +328,17 @@ impl Fold<'_> {
         if matches!(self.order.status, OrderStatus::Sent | OrderStatus::Unknown) {
             self.apply(&Event::Park { code: "broker_mismatch".into() });
         }
+    }
+
+    /// It goes on working, against our will: told once per code.
+    fn cancel_refused(&mut self, code: &str) {
+        let label = format!("cancel_refused:{code}");
+        if self.row.quarantined.contains(&label) {
+            return;
+        }
+        let reason = format!("the broker refuses to cancel it ({code}): it goes on working there");
+        self.alert("do.cancel_refused", &label, Severity::High, reason);
+        self.out.settled.quarantined.push(label);
     }
 
     fn alert(

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::host::{self, watch_file};
 use crate::pg::outbox::OrderRow;
 use crate::pg::risk::{self, HaltRow};
 use crate::pg::{Pool, halts};
 use crate::runtime::clock::{Boot, boot};
+use crate::runtime::context::Context;
 
 /// A sender's knowledge may be this old, milliseconds.
 const FRESH_MS: u64 = 200;
@@ -33,11 +35,13 @@ pub fn stops(halts: &[HaltRow], order: &OrderRow) -> Option<&'static str> {
         {
             continue;
         }
-        if halt.mode == "halted" && (halt.in_force || halt.at >= order.decided_at) {
-            return Some("halted");
+        if !halt.in_force && halt.at < order.decided_at {
+            continue;
         }
-        if halt.mode == "reduce_only" && halt.in_force && !order.opening_qty.is_zero() {
-            stopped = Some("reduce_only");
+        match halt.mode.as_str() {
+            "halted" => return Some("halted"),
+            "reduce_only" if !order.opening_qty.is_zero() => stopped = Some("reduce_only"),
+            _ => {}
         }
     }
     stopped
@@ -54,22 +58,43 @@ struct Seen {
     known: Known,
 }
 
-/// Held while a write is under way: the knowledge that let it pass is still in use.
+/// Stands for what is known from Postgres since the newest halt.
 #[derive(Debug, Clone)]
-pub struct Known(Arc<()>);
+struct Known(Arc<()>);
+
+/// Held while a write is under way: the knowledge that let it pass is still in use.
+#[derive(Debug)]
+#[must_use]
+pub struct Pass {
+    _known: Known,
+    _host: Option<Arc<()>>,
+}
 
 /// The newest knowledge; cheap to clone.
 #[derive(Clone)]
-pub struct Halts(watch::Receiver<Seen>);
+pub struct Halts {
+    seen: watch::Receiver<Seen>,
+    /// The host's own halt file, if it has one.
+    host: Option<watch::Receiver<host::Read>>,
+}
 
 impl Halts {
     /// Reads the halts now, and then again and again until `stop`, and confirms what was read.
     pub async fn watch(
-        pool: Pool,
-        worker: Arc<str>,
+        ctx: &Context,
         stop: CancellationToken,
     ) -> Result<Self, super::DispatchError> {
+        let (pool, worker) = (ctx.pool.clone(), ctx.worker.clone());
         let (tell, seen) = watch::channel(read(&pool, None).await?);
+        let host = match &ctx.config.dispatch.halt_file {
+            Some(path) => {
+                let seen = seen.clone();
+                let number = move || seen.borrow().number;
+                let host = watch_file(path.clone(), worker.clone(), number, stop.clone());
+                Some(host.map_err(super::DispatchError::HaltFile)?)
+            }
+            None => None,
+        };
         tokio::spawn(async move {
             let mut confirmations = Confirmations { worker, told: None, older: Vec::new() };
             while !stop.is_cancelled() && !tell.is_closed() {
@@ -87,27 +112,46 @@ impl Halts {
             }
             confirmations.retire(&pool).await;
         });
-        Ok(Self(seen))
+        Ok(Self { seen, host })
     }
 
     /// Waits (at most `patience`) until the knowledge is fresh.
     pub async fn fresh(&mut self, patience: Duration) {
-        let wait = self.0.wait_for(|seen| is_fresh(seen.at));
+        let wait = self.seen.wait_for(|seen| is_fresh(seen.at));
         // Out of patience, or the watch has ended: `check` says so right before the write.
         if !matches!(tokio::time::timeout(patience, wait).await, Ok(Ok(_))) {
             tracing::debug!("no fresh knowledge of halts");
         }
     }
 
+    /// The halts as they are known now, however old that is, and the newest one's number.
+    pub fn known(&self) -> (i64, Vec<HaltRow>) {
+        let seen = self.seen.borrow();
+        (seen.number, seen.halts.clone())
+    }
+
     /// Right before the write: fresh knowledge, and no halt in it that stops the order. What is returned
     /// is held until the write has ended.
-    pub fn check(&self, order: &OrderRow) -> Result<Known, &'static str> {
-        let seen = self.0.borrow();
-        match stops(&seen.halts, order) {
-            Some(code) => Err(code),
-            None if is_fresh(seen.at) => Ok(seen.known.clone()),
-            None => Err("halts_not_read"),
+    pub fn check(&self, order: &OrderRow) -> Result<Pass, &'static str> {
+        let seen = self.seen.borrow();
+        let host = self.host.as_ref().map(|host| host.borrow());
+        if let Some(code) = stops(&seen.halts, order) {
+            return Err(code);
         }
+        if host.as_ref().is_some_and(|host| host.holds(&seen.halts)) {
+            return Err("halted_here");
+        }
+        if !is_fresh(seen.at) || host.as_ref().is_some_and(|host| !is_fresh(host.at)) {
+            return Err("halts_not_read");
+        }
+        Ok(Pass { _known: seen.known.clone(), _host: host.map(|host| host.known.clone()) })
+    }
+
+    /// Whether this host is halted by its own file; and what that stops for good: whatever was decided before it.
+    pub fn here(&self) -> (bool, Option<HaltRow>) {
+        let Some(host) = &self.host else { return (false, None) };
+        let (seen, host) = (self.seen.borrow(), host.borrow());
+        (host.holds(&seen.halts), host.stops_earlier())
     }
 }
 
@@ -200,6 +244,11 @@ mod tests {
             ),
             (vec![halt(1, "halted", false, before), halt(2, "resumed", true, before)], None),
             (vec![halt(1, "reduce_only", true, later)], Some("reduce_only")),
+            (
+                vec![halt(1, "reduce_only", false, later), halt(2, "resumed", true, later)],
+                Some("reduce_only"),
+            ),
+            (vec![halt(1, "reduce_only", false, before)], None),
             (
                 vec![HaltRow { symbol: Some("OTHER".into()), ..halt(1, "halted", true, later) }],
                 None,

@@ -117,7 +117,9 @@ impl Lanes {
         wanted.retain(|key| !self.held.contains_key(key));
         // Twice what can fly: the rest is for other workers.
         let room = (dispatch.ctx.config.dispatch.in_flight_max * 2).saturating_sub(self.held.len());
-        if !wanted.is_empty() && room > 0 {
+        // A host that is halted by its own file leaves them to others.
+        let (held_here, _) = dispatch.halts.here();
+        if !wanted.is_empty() && room > 0 && !held_here {
             let asked = boot();
             let worker = &dispatch.ctx.worker;
             let taken = lanes::take(&mut client, worker, lease_ms, &wanted, room).await?;
@@ -191,6 +193,11 @@ impl Lanes {
         if !lane.lease.holds(boot()) {
             self.renewed = None; // find out now whether it is still ours
         }
+    }
+
+    /// The fence of a lane, whatever it is doing.
+    pub fn lease(&self, key: &LaneKey) -> Option<Arc<Lease>> {
+        self.held.get(key).map(|lane| lane.lease.clone())
     }
 
     /// Lets every lane go.

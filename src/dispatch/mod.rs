@@ -3,6 +3,7 @@
 //! blindly. Invariants I6 (one effect per key), I5 (events are committed with what caused them).
 
 pub mod broker;
+mod cancel;
 mod claim;
 mod events;
 mod fence;
@@ -10,6 +11,7 @@ mod fold;
 mod follow;
 mod halts;
 mod heed;
+mod host;
 mod hourly;
 mod lanes;
 mod reconcile;
@@ -32,6 +34,7 @@ use self::broker::handshake::{HandshakeError, Known, shake_hands};
 use self::broker::protocol::{ClientId, OrderView, PlaceOrder};
 use self::broker::rest::Rest;
 use self::broker::{Broker, client_order_id, on_tick};
+use self::cancel::Cancels;
 use self::events::Scribe;
 use self::fold::{Manners, Outcome};
 use self::halts::Halts;
@@ -75,6 +78,8 @@ pub enum DispatchError {
     Positions(broker::NoAnswer),
     #[error(transparent)]
     Encode(#[from] crate::wire::EncodeError),
+    #[error("the halt file of this host cannot be watched: {0}")]
+    HaltFile(std::io::Error),
     #[error("a sender ended badly: {0}")]
     Sender(#[from] tokio::task::JoinError),
 }
@@ -100,7 +105,7 @@ impl DispatchError {
             Handshake(_) | Registry(_) | Kafka(_) | Outbox(OutboxError::Row { .. }) => {
                 Disposition::Halt
             }
-            Encode(_) | Sender(_) => Disposition::Halt,
+            Encode(_) | Sender(_) | HaltFile(_) => Disposition::Halt,
         }
     }
 }
@@ -116,9 +121,11 @@ pub(crate) struct Dispatch {
     stop: CancellationToken,
 }
 
-/// A flight that ended: a lane's batch (with its lane), or questions.
+/// A flight that ended: a lane's batch (with its lane), questions, or a cancel (with its order).
+#[derive(Default)]
 struct Landed {
     lane: Option<LaneKey>,
+    cancel: Option<String>,
     outcomes: Vec<Outcome>,
 }
 
@@ -128,6 +135,7 @@ struct Flights {
     lanes: Lanes,
     flying: JoinSet<Landed>,
     asking: HashSet<String>,
+    cancels: Cancels,
     landed: Vec<Landed>,
     ear: Ear,
     counted: Option<Boot>,
@@ -206,7 +214,7 @@ async fn round(
     let ours = flights.lanes.all().into_iter().map(|lane| lane.key).collect();
     let outcomes = flights.ear.heed(dispatch, &ours).await?;
     if !outcomes.is_empty() {
-        flights.landed.push(Landed { lane: None, outcomes });
+        flights.landed.push(Landed { outcomes, ..Landed::default() });
         flights.settle(dispatch).await?;
     }
     let room =
@@ -218,18 +226,30 @@ async fn round(
             continue;
         };
         let sending = send::send_lane(dispatch.clone(), lease, batch);
-        flights.flying.spawn(async move { Landed { lane: Some(lane), outcomes: sending.await } });
+        flights.flying.spawn(async move {
+            Landed { lane: Some(lane), outcomes: sending.await, ..Landed::default() }
+        });
     }
     if !claim.findings.is_empty() {
-        flights.landed.push(Landed { lane: None, outcomes: claim.findings });
+        flights.landed.push(Landed { outcomes: claim.findings, ..Landed::default() });
         flights.settle(dispatch).await?;
         wake.notify_one(); // there may be more behind them
+    }
+    let cancels = flights.cancels.due(dispatch, &flights.lanes, room(flights)).await?;
+    for (row, code, lease) in cancels {
+        let key = row.key.to_string();
+        let cancel = send::cancel(dispatch.clone(), lease, row, code);
+        flights.flying.spawn(async move {
+            Landed { cancel: Some(key), outcomes: cancel.await, ..Landed::default() }
+        });
     }
     let client = dispatch.ctx.pool.get().await?;
     for row in outbox::questions(&client, &flights.lanes.all(), room(flights)).await? {
         if flights.asking.insert(row.key.to_string()) {
             let asking = send::ask(dispatch.clone(), row);
-            flights.flying.spawn(async move { Landed { lane: None, outcomes: asking.await } });
+            flights
+                .flying
+                .spawn(async move { Landed { outcomes: asking.await, ..Landed::default() } });
         }
     }
     if flights.counted.is_none_or(|at| boot().since(at) > COUNT_EVERY) {
@@ -252,6 +272,9 @@ impl Flights {
             settle::count(dispatch, &settle::settle(dispatch, &outcomes).await?);
         }
         for landed in self.landed.drain(..) {
+            if let Some(key) = &landed.cancel {
+                self.cancels.landed(key);
+            }
             for outcome in &landed.outcomes {
                 self.asking.remove(outcome.row.key.as_str());
             }
@@ -293,7 +316,7 @@ async fn prepare(
     let scribe = Scribe::new(&ctx.config, &ctx.registry).await?;
     // Before the first attempt refers to it.
     let (batch, events) = hourly::note(ctx, &scribe, &known).await?;
-    let halts = Halts::watch(ctx.pool.clone(), ctx.worker.clone(), stop.clone()).await?;
+    let halts = Halts::watch(ctx, stop.clone()).await?;
     // Last: its sweep goes on in the background, and a start that fails is tried again.
     let emitter = Emitter::start(ctx, stop.clone())?;
     emitter.emit(emitter.room_now(), batch, events);

@@ -178,6 +178,7 @@ fn outcome(
         ends: Some(ends),
         detail,
         response: None,
+        cancel: None,
         rtt_ms: None,
         at,
         jitter: 0.0,

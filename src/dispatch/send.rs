@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Dispatch;
 use super::broker::protocol::{BrokerStatus, OrderView};
-use super::broker::{Asked, NoAnswer, Placed, events};
+use super::broker::{Asked, Moved, NoAnswer, Placed, events};
 use super::claim::Claimed;
 use super::fence::{Lease, may_write};
 use super::fold::{Finding, Outcome};
@@ -163,6 +163,7 @@ fn of(
         ends,
         detail,
         response: view.and_then(|v| serde_json::to_value(v).ok()),
+        cancel: None,
         rtt_ms,
         at: clock::now(),
         jitter: rand::random_range(-1.0..=1.0),
@@ -195,6 +196,50 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
         }
     };
     vec![outcome]
+}
+
+/// Asks the broker to cancel one order. No finding unless its answer is clear: it is asked again, and about the order too.
+pub async fn cancel(
+    dispatch: Arc<Dispatch>,
+    lease: Arc<Lease>,
+    row: OrderRow,
+    code: String,
+) -> Vec<Outcome> {
+    let order = dispatch.place_order(&row);
+    // Whatever is halted, and however old the order: a cancel opens nothing. Only the lane must be ours.
+    let may_write = || if lease.holds(boot()) { Ok(()) } else { Err("lease_over") };
+    let moved = dispatch.broker.cancel(&order, &code, Box::new(may_write)).await;
+    let key = row.key.clone();
+    let settled = |finding, view: Option<&OrderView>, answer: Option<String>| {
+        let outcome = of(row.clone(), finding, None, Value::Null, view, None);
+        vec![Outcome { cancel: answer, ..outcome }]
+    };
+    match moved {
+        Moved::Known(view) => settled(Finding::Facts(events(&view)), Some(&view), None),
+        Moved::Refused { code, original } => {
+            tracing::warn!(%key, code, "the broker refuses to cancel");
+            // Another order under our id says nothing of ours.
+            let shown = original.as_deref().filter(|view| view.order == order);
+            let finding = Finding::CancelRefused {
+                code: code.clone(),
+                shown: shown.map(events).unwrap_or_default(),
+            };
+            settled(finding, shown, Some(format!("refused:{code}")))
+        }
+        Moved::Mismatch(view) => {
+            dispatch.ctx.metrics.dispatch_mismatch.inc();
+            settled(Finding::Mismatch(view.clone()), Some(&view), Some("mismatch".into()))
+        }
+        Moved::NotFound => settled(Finding::NotFound, None, Some("not_found".into())),
+        Moved::NotSent { code } => {
+            tracing::info!(%key, code, "a cancel was not sent");
+            vec![]
+        }
+        Moved::Unknown { code, detail, .. } => {
+            tracing::warn!(%key, code, detail, "a cancel got no clear answer");
+            vec![]
+        }
+    }
 }
 
 /// A finding that the broker told by itself.

@@ -12,6 +12,7 @@ use super::{Dispatch, DispatchError, order_id};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::owed::{self, Owed};
 use crate::pg::attempts::{self, Ended};
+use crate::pg::cancels;
 use crate::pg::outbox::{self, OrderRow, Settled};
 use crate::pg::risk::{self, PositionRow};
 use crate::runtime::faults::{crash_point, in_flight};
@@ -164,6 +165,14 @@ async fn store(
         })
         .collect();
     attempts::close(tx, &ended).await?;
+    // The last word wins: an order that has ended needs no cancel, whatever the broker said of that.
+    let refused = outcomes.iter().filter_map(|o| Some((o.row.key.as_str(), o.cancel.as_deref()?)));
+    cancels::answered(tx, &refused.collect::<Vec<_>>()).await?;
+    let over =
+        folded.iter().filter(|(row, done)| row.cancel.is_some() && done.settled.state.is_final());
+    let over: Vec<_> =
+        over.map(|(row, done)| (row.key.as_str(), done.settled.state.as_str())).collect();
+    cancels::answered(tx, &over).await?;
     let mut owed = Vec::new();
     for (row, done) in folded {
         let order_id = order_id(row, &books.manners.capabilities.client_id);

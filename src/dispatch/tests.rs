@@ -46,6 +46,7 @@ pub fn order_row(key: &str) -> OrderRow {
         arm: None,
         read_at: at(1001),
         sent_as: None,
+        cancel: None,
     }
 }
 

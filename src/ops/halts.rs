@@ -1,5 +1,7 @@
 //! `noctus halt`, `reduce-only`, `resume`, `halts`: stop sending, and let it begin again (C-OUT-7).
 
+mod host;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,19 +21,29 @@ use crate::runtime::faults::is_planted;
 
 /// Pause between two looks at who has confirmed.
 const LOOK: Duration = Duration::from_millis(20);
+/// A halt waits so long for Postgres before it falls back on the host's own file.
+const PG_PATIENCE: Duration = Duration::from_secs(3);
 
 const STOP_HELP: &str = "\
 A halt without a scope stops everything. It is in force once it is committed; the command returns when every
 running dispatch has confirmed it and ended the writes that did not know of it, or its lease is over: from then on nothing
-in the scope is sent. What is decided and not sent is cancelled. Orders at the broker stay there.
+in the scope is sent. What is decided and not sent is cancelled, and so is, by halt, what works at the broker: that goes on
+after the acknowledgement, until the broker's answer is clear (`noctus orders list`). What it fills before then counts.
+
+--local halts this host alone, by the file dispatch.halt_file, without Postgres: acknowledged means that every running dispatch
+of this host that reads the file has seen it and ended the writes that did not know of it. Without --local the
+same is done when Postgres cannot be reached, whatever the scope: no dispatch sends while it cannot read Postgres, and this host
+not even afterwards, until `noctus resume --local`.
 
 Examples:
   noctus halt --reason 'prices look wrong'
   noctus halt --symbol USDJPY --reason 'venue is closed'
   noctus reduce-only --account main --reason 'loss limit'
   noctus halt --strategy Aurus --reason 'ticket 17' --as alice --json
+  noctus halt --local --reason 'this host is wrong'
 
-Exit codes: 0 acknowledged, 1 in force but not confirmed by everyone in time, 69 Postgres is away,
+Exit codes: 0 acknowledged, 1 in force but not confirmed by everyone in time, or on this host only since Postgres is away,
+69 Postgres is away and there is no dispatch.halt_file,
 77 it would loosen a halt: that needs `noctus resume`.";
 
 const RESUME_HELP: &str = "\
@@ -41,6 +53,7 @@ the halt is never sent.
 Examples:
   noctus resume --symbol USDJPY --reason 'venue is open again' --as alice
   noctus resume --approve 4 --as bob
+  noctus resume --local --reason 'it is mended'         every host that has a halt of its own
 
 Exit codes: 0 proposed or resumed, 1 nothing is halted in this scope, or the proposal is void, 69 Postgres is away,
 77 you cannot approve what you proposed.";
@@ -81,6 +94,9 @@ pub struct StopArgs {
     /// Who does it; without it the user at this host
     #[arg(long = "as", value_name = "WHO", value_parser = NonEmptyStringValueParser::new())]
     by: Option<String>,
+    /// Only this host, by its halt file; of `halt` only
+    #[arg(long, conflicts_with_all = ["account", "symbol", "strategy"])]
+    local: bool,
     /// Wait at most so long for confirmations
     #[arg(long, value_name = "SECONDS", default_value = "30",
           value_parser = clap::value_parser!(u64).range(0..=3_600))]
@@ -100,6 +116,9 @@ pub struct ResumeArgs {
     #[arg(long, value_name = "TEXT", required_unless_present = "approve",
           value_parser = NonEmptyStringValueParser::new())]
     reason: Option<String>,
+    /// Hosts that were halted by their own files; all of them
+    #[arg(long, conflicts_with_all = ["account", "symbol", "strategy", "approve"])]
+    local: bool,
     /// Approve this proposal of another person
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["account", "symbol", "strategy", "reason"])]
     approve: Option<i64>,
@@ -130,7 +149,55 @@ async fn connect(global: &Global) -> anyhow::Result<PoolClient> {
 
 /// `noctus halt` and `noctus reduce-only`.
 pub async fn stop(args: StopArgs, mode: &'static str, global: &Global) -> anyhow::Result<Exit> {
-    let mut client = connect(global).await?;
+    if args.local && mode != "halted" {
+        eprintln!("noctus: a host's own file halts; reduce-only is for all hosts");
+        return Ok(Exit::Usage);
+    }
+    let has_file = global.config()?.dispatch.halt_file.is_some();
+    let connected = match args.local || mode == "halted" && has_file {
+        // Whoever waits for a silent Postgres has not stopped anything yet.
+        true => tokio::time::timeout(PG_PATIENCE, connect(global)).await.unwrap_or_else(|_| {
+            Err(anyhow::anyhow!("Postgres does not answer within {} s", PG_PATIENCE.as_secs()))
+        }),
+        false => connect(global).await,
+    };
+    match connected {
+        Ok(client) if args.local => {
+            let newest = tokio::time::timeout(PG_PATIENCE, halts::list(&client, 1)).await;
+            let number = match newest {
+                Ok(Ok(rows)) => Some(rows.first().map_or(0, |halt| halt.number)),
+                Ok(Err(_)) | Err(_) => None,
+            };
+            here(&args, number, global).await
+        }
+        Err(_) if args.local => here(&args, None, global).await,
+        Ok(client) => everywhere(client, args, mode).await,
+        Err(error) if mode == "halted" && has_file => {
+            eprintln!("noctus: {error:#}; so only this host is halted, and all of it");
+            here(&args, None, global).await?;
+            Ok(Exit::Findings)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn here(args: &StopArgs, after: Option<i64>, global: &Global) -> anyhow::Result<Exit> {
+    let config = global.config()?;
+    if config.dispatch.halt_file.is_none() {
+        eprintln!("noctus: --local needs dispatch.halt_file, the same as dispatch has it");
+        return Ok(Exit::BadConfig);
+    }
+    let by = whom(args.by.as_deref());
+    let patience = Duration::from_secs(args.timeout);
+    let (reason, json) = (args.reason.as_str(), args.json);
+    host::halt(&config, host::Wish { reason, by: &by, after, patience, json }).await
+}
+
+async fn everywhere(
+    mut client: PoolClient,
+    args: StopArgs,
+    mode: &'static str,
+) -> anyhow::Result<Exit> {
     let (scope, by) = (args.scope.scope(), whom(args.by.as_deref()));
     let begun = boot();
     let tx = client.transaction().await?;
@@ -203,8 +270,17 @@ pub async fn resume(args: ResumeArgs, global: &Global) -> anyhow::Result<Exit> {
         return approve(&mut client, number, &by).await;
     }
     let scope = args.scope.scope();
-    let stopped = halts::newest(&**client, &scope).await?.filter(|halt| halt.mode != "resumed");
-    let Some(halt) = stopped else {
+    let newest = halts::newest(&**client, &scope).await?;
+    if args.local && newest.as_ref().is_none_or(|halt| halt.mode == "resumed") {
+        let subject = json!({"scope": scope, "halt": newest.map(|halt| halt.number)});
+        let reason = args.reason.context("a reason")?;
+        let number = proposals::propose(&client, Kind::Resume, &subject, &reason, &by).await?;
+        println!(
+            "proposal {number} by {by}: lift the halts of single hosts. Another person: noctus resume --approve {number} --as WHO"
+        );
+        return Ok(Exit::Ok);
+    }
+    let Some(halt) = newest.filter(|halt| halt.mode != "resumed") else {
         eprintln!("noctus: {} is not halted as such; `noctus halts` lists what is", told(&scope));
         return Ok(Exit::Findings);
     };

@@ -149,7 +149,7 @@ enum Command {
     Key(key::Args),
     /// Tell the story of one trace: every hop, every clamp, and why
     Explain(explain::Args),
-    /// List orders, show one, or end one that is PARKED (a second person approves)
+    /// List orders, show one, cancel one, or end one that is PARKED (a second person approves)
     Orders(orders::Args),
     /// What the broker says it can, and its positions beside ours
     Broker(broker::Args),

@@ -1,4 +1,6 @@
-//! `noctus orders`: what is open, what became of one, and ending one that is PARKED (C-OUT-4).
+//! `noctus orders`: what is open, what became of one, cancelling one, and ending one that is PARKED (C-OUT-4, 6).
+
+mod cancel;
 
 use std::io::IsTerminal;
 
@@ -29,14 +31,18 @@ wait. Resolving moves order, reservation and position together; one person propo
   rejected   the broker refused it
   filled     the broker filled --qty of it at --px on average, and has nothing more of it working
 
+Cancelling takes one person and a reason. What was not sent ends unsent; what works is cancelled at the broker, which is asked
+until its answer is clear, whatever is halted. What was filled by then stays filled. A running dispatch does it.
+
 Examples:
   noctus orders list
   noctus orders list --state PARKED --json | jq -r .idempotency_key
   noctus orders show 9c1f6a0d2b7e4f55
   noctus orders resolve 9c1f6a0d2b7e4f55 --as filled --qty 3000 --px 147.25 --reason 'broker, by phone' --by alice
   noctus orders resolve --approve 7 --by bob
+  noctus orders cancel 9c1f6a0d2b7e4f55 --reason 'wrong size' --json
 
-Exit codes: 0 done, 1 nothing found, not PARKED, or changed since it was proposed, 2 wrong usage,
+Exit codes: 0 done, 1 nothing found, not PARKED, or changed since it was proposed; not CANCELLED (yet), 2 wrong usage,
 69 a service is away (approving asks the broker what it can), 77 you cannot approve what you proposed.";
 
 /// Every state but NOT_SENT that an order may be in, and whether dispatch or a person still has to move it.
@@ -75,6 +81,8 @@ enum What {
     },
     /// End a PARKED order: propose how, or approve what another person proposed
     Resolve(ResolveArgs),
+    /// Cancel one order: unsent, or at the broker
+    Cancel(cancel::CancelArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -141,6 +149,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     match args.what {
         What::List(args) => list(&pool, args).await,
         What::Show { key, json } => show(&pool, &key, json).await,
+        What::Cancel(args) => cancel::run(&pool, args).await,
         What::Resolve(args) => match args.approve {
             Some(number) => approve(&config, &pool, number, &whom(args.by.as_deref())).await,
             None => propose(&pool, args).await,

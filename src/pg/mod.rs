@@ -5,6 +5,7 @@ pub mod acceptance;
 pub mod admission;
 pub mod attempts;
 pub mod broker;
+pub mod cancels;
 pub mod database;
 pub mod evidence;
 pub mod facts;

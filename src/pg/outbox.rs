@@ -8,6 +8,7 @@ use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use super::PgTime;
 use super::lanes::{HeldLane, LaneKey};
+use super::risk::{HaltRow, covered};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::domain::request::{OrderType, Side, TimeInForce};
 use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId};
@@ -66,6 +67,8 @@ pub struct OrderRow {
     pub read_at: Timestamp,
     /// How the newest attempt sent it.
     pub sent_as: Option<SentAs>,
+    /// The code of the cancel that is wanted of it.
+    pub cancel: Option<String>,
 }
 
 /// What of an order as it was sent depends on what the broker said it could at that time.
@@ -86,7 +89,8 @@ const COLUMNS: &str = "o.id, o.idempotency_key, o.trace_id, o.account, o.symbol,
         WHERE a.idempotency_key = o.idempotency_key AND a.attempt_no = o.attempt_no) END,
     CASE WHEN o.attempt_no > 0 THEN (SELECT (b.capabilities->>'price_tick')::numeric
         FROM send_attempts a JOIN broker_capabilities b ON b.digest = a.capabilities
-        WHERE a.idempotency_key = o.idempotency_key AND a.attempt_no = o.attempt_no) END";
+        WHERE a.idempotency_key = o.idempotency_key AND a.attempt_no = o.attempt_no) END,
+    (SELECT c.code FROM order_cancels c WHERE c.idempotency_key = o.idempotency_key)";
 
 /// A wire word → its value, by serde, so that words stand in one place.
 fn word<T: serde::de::DeserializeOwned>(text: String) -> Option<T> {
@@ -148,6 +152,7 @@ impl OrderRow {
                 Some(id) => Some(SentAs { client_order_id: id, price_tick: row.try_get(34)? }),
                 None => None,
             },
+            cancel: row.try_get(35)?,
         })
     }
 
@@ -164,12 +169,13 @@ fn lane_columns<'a>(lanes: impl Iterator<Item = &'a LaneKey>) -> (Vec<&'a str>, 
 /// What may be claimed in these lanes, oldest decision first, at most `per_lane` each and `limit` in all:
 /// new orders, and orders of unknown outcome that are to be sent again. Behind an order that is PARKED, or that the
 /// broker is still asked about, opening orders wait, those to be sent again too; what was decided before it goes, and
-/// those whose life is over are told (C-OUT-4).
+/// those whose life is over are told (C-OUT-4), and so are new ones that a halt stops or that are to be cancelled: they
+/// never go (C-OUT-6).
 pub async fn claimable(
     tx: &Transaction<'_>,
     lanes: &[HeldLane],
-    per_lane: usize,
-    limit: usize,
+    halts: &[HaltRow],
+    (per_lane, limit): (usize, usize),
 ) -> Result<Vec<OrderRow>, OutboxError> {
     let (accounts, symbols) = lane_columns(lanes.iter().map(|l| &l.key));
     let sql = format!(
@@ -184,11 +190,16 @@ pub async fn claimable(
                  WHERE n.account = l.account AND n.symbol = l.symbol
                    AND (n.state = 'NEW' OR n.state = 'UNKNOWN' AND n.next_query_at IS NULL)
                    AND (n.opening_qty = 0 OR held.first IS NULL OR n.id < held.first OR n.dispatch_by IS NULL
-                     OR least(n.dispatch_by, n.valid_until) < clock_timestamp())
+                     OR least(n.dispatch_by, n.valid_until) < clock_timestamp()
+                     OR n.state = 'NEW' AND (EXISTS (SELECT FROM order_cancels k
+                                                      WHERE k.idempotency_key = n.idempotency_key)
+                                          OR EXISTS (SELECT FROM {})))
                  ORDER BY n.id LIMIT $3) o
-          ORDER BY o.id LIMIT $4"
+          ORDER BY o.id LIMIT $4",
+        covered("n", "$5")
     );
-    let rows = tx.query(&sql, &[&accounts, &symbols, &(per_lane as i64), &(limit as i64)]).await?;
+    let (per_lane, limit) = (per_lane as i64, limit as i64);
+    let rows = tx.query(&sql, &[&accounts, &symbols, &per_lane, &limit, &Json(halts)]).await?;
     rows.iter().map(OrderRow::read).collect()
 }
 

@@ -168,9 +168,9 @@ pub async fn move_traces(
     Ok(())
 }
 
-/// A row of `halts` that matters: the newest of its scope, or the scope's newest `halted` one, which
-/// goes on stopping what was decided before it when the scope is resumed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A row of `halts` that matters: the newest of its scope, or the scope's newest `halted` or `reduce_only` one,
+/// which goes on stopping what was decided before it when the scope is resumed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct HaltRow {
     pub number: i64,
@@ -184,7 +184,7 @@ pub struct HaltRow {
     pub at: jiff::Timestamp,
 }
 
-/// Per scope the newest row, and the newest `halted` row.
+/// Per scope the newest row, and the newest `halted` and `reduce_only` rows.
 pub async fn halts(client: &impl GenericClient) -> Result<Vec<HaltRow>, Error> {
     let rows = client
         .query(
@@ -192,10 +192,10 @@ pub async fn halts(client: &impl GenericClient) -> Result<Vec<HaltRow>, Error> {
                      number, true, mode, account, symbol, strategy, at
                 FROM halts ORDER BY account, symbol, strategy, number DESC)
              UNION ALL
-             (SELECT DISTINCT ON (account, symbol, strategy)
+             (SELECT DISTINCT ON (mode, account, symbol, strategy)
                      number, false, mode, account, symbol, strategy, at
-                FROM halts WHERE mode = 'halted'
-               ORDER BY account, symbol, strategy, number DESC)",
+                FROM halts WHERE mode <> 'resumed'
+               ORDER BY mode, account, symbol, strategy, number DESC)",
             &[],
         )
         .await?;
@@ -212,6 +212,21 @@ pub async fn halts(client: &impl GenericClient) -> Result<Vec<HaltRow>, Error> {
             })
         })
         .collect()
+}
+
+/// SQL: the rows of `halts` (a parameter, JSON of [`HaltRow`]s) that stop the row `order` of the outbox, as `c`; the same
+/// as `dispatch::halts::stops`.
+pub fn covered(order: &str, halts: &str) -> String {
+    format!(
+        "(SELECT c.number
+            FROM jsonb_to_recordset({halts}::jsonb) AS c (number bigint, in_force bool, mode text,
+                 account text, symbol text, strategy text, at timestamptz)
+           WHERE (c.account IS NULL OR c.account = {order}.account)
+             AND (c.symbol IS NULL OR c.symbol = {order}.symbol)
+             AND (c.strategy IS NULL OR c.strategy = {order}.strategy)
+             AND (c.in_force OR c.at >= {order}.decided_at)
+             AND (c.mode = 'halted' OR c.mode = 'reduce_only' AND {order}.opening_qty <> 0)) c"
+    )
 }
 
 /// Halts a symbol of an account; the new row is in force at once.

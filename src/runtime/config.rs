@@ -190,11 +190,13 @@ pub struct Dispatch {
     pub lease_ms: u64,
     /// Longest pause between looks for pending orders when nothing notifies, milliseconds.
     pub poll_ms: u64,
+    /// This host's own halt: while the file is there, no dispatch of this host sends (C-OUT-7). Not set: there is none.
+    pub halt_file: Option<PathBuf>,
 }
 
 impl Default for Dispatch {
     fn default() -> Self {
-        Self { claim_max: 200, in_flight_max: 64, lease_ms: 5_000, poll_ms: 200 }
+        Self { claim_max: 200, in_flight_max: 64, lease_ms: 5_000, poll_ms: 200, halt_file: None }
     }
 }
 

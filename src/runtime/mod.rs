@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod faults;
+pub mod halt_file;
 pub mod health;
 pub mod http;
 pub mod keyring;

@@ -72,6 +72,7 @@ fn found(row: &OrderRow, finding: Finding) -> Outcome {
         ends: None,
         detail: Value::Null,
         response: None,
+        cancel: None,
         rtt_ms: Some(3),
         at: at(1002),
         jitter: 0.0,
@@ -362,4 +363,34 @@ fn f57_the_next_question_waits_as_long_as_the_broker_asks_for() {
     let none = Finding::NoAnswer { code: "rate_limited", retry_after_ms: 120_000 };
     let done = settle(&row, none, &mut position());
     assert_eq!(done.settled.next_question, NextQuestion::InMs(120_000));
+}
+
+#[test]
+fn f60_what_is_ended_unsent_is_only_ended_if_nobody_has_sent_it_meanwhile() {
+    let halted = || Finding::Unsent(Event::Cancel { code: "halted".into() });
+    let new = OrderRow { state: OrderStatus::New, exec_seq: 0, attempt_no: 0, ..sent() };
+    let done = settle(&new, halted(), &mut position());
+    assert_eq!(done.settled.state, OrderStatus::Cancelled);
+    assert_eq!(done.settled.working_qty, Decimal::ZERO);
+    for row in [sent(), unknown()] {
+        let done = settle(&row, halted(), &mut position());
+        assert_eq!((done.settled.state, done.steps.len()), (row.state, 0));
+        assert_eq!(done.settled.next_question, NextQuestion::Keep);
+    }
+}
+
+#[test]
+fn a_cancel_that_the_broker_refuses_is_told_once_and_the_order_goes_on() {
+    let row = OrderRow { state: OrderStatus::Accepted, exec_seq: 2, ..sent() };
+    let refused = |shown| Finding::CancelRefused { code: "too_late".into(), shown };
+    let done = settle(&row, refused(vec![]), &mut position());
+    assert_eq!(done.settled.state, OrderStatus::Accepted);
+    assert_eq!(done.alerts[0].policy_name, "do.cancel_refused");
+    let again = OrderRow { quarantined: done.settled.quarantined, ..row.clone() };
+    assert!(settle(&again, refused(vec![]), &mut position()).alerts.is_empty());
+    // Refused because it was filled: that is what counts.
+    let shown = vec![Event::Fill(fill("x", 100, 150))];
+    let done = settle(&row, refused(shown), &mut position());
+    assert_eq!(done.settled.state, OrderStatus::Filled);
+    assert!(done.alerts.is_empty());
 }

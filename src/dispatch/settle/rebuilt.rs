@@ -190,6 +190,7 @@ impl World {
                 ends: None,
                 detail: Value::Null,
                 response: None,
+                cancel: None,
                 rtt_ms: None,
                 at,
                 jitter: 0.0,

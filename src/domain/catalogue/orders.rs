@@ -18,6 +18,18 @@ pub(super) const ALERTS: &[Entry] = &[
         ),
     ),
     alert(
+        "do.cancel_refused",
+        High,
+        (
+            "The broker refuses to cancel an order that a halt or a person wants cancelled: it goes on working there.",
+            "Cancel it at the broker by hand. Ask again with `noctus orders cancel` once the reason is gone.",
+        ),
+        (
+            "停止または担当者が取り消したい注文の取り消しを、ブローカーが拒んだ。注文は生きたままである。",
+            "ブローカーの画面で取り消す。理由がなくなったら `noctus orders cancel` でもう一度求める。",
+        ),
+    ),
+    alert(
         "do.broker_mismatch",
         Critical,
         (
@@ -129,22 +141,22 @@ pub(super) const CODES: &[Entry] = &[
     code(
         "halted",
         (
-            "CANCELLED before it was sent: a halt covers it, or did after it was decided. A resume does not bring it back.",
+            "CANCELLED: a halt covers it, or did after it was decided. It was not sent, or was cancelled at the broker. A resume does not bring it back.",
             "Send a new order after the resume, if it is still wanted.",
         ),
         (
-            "送信前に CANCELLED。停止の範囲内か、決定の後に停止された。再開しても送られない。",
+            "CANCELLED。停止の範囲内か、決定の後に停止された。送信前に取り消されたか、ブローカーで取り消された。再開しても送られない。",
             "まだ必要なら、再開の後に新しい注文を送る。",
         ),
     ),
     code(
         "reduce_only",
         (
-            "CANCELLED before it was sent: it opens risk, and its scope only reduces now.",
+            "CANCELLED before it was sent: it opens risk, and its scope only reduces now, or did after it was decided.",
             "Send a new order when the scope is open again.",
         ),
         (
-            "送信前に CANCELLED。リスクを増やす注文だが、今は減らす注文だけが許される。",
+            "送信前に CANCELLED。リスクを増やす注文だが、減らす注文だけが許されている、または決定の後に許されていた。",
             "制限が解けてから新しい注文を送る。",
         ),
     ),
@@ -183,6 +195,16 @@ pub(super) const CODES: &[Entry] = &[
         "resolved_by_hand",
         "Two people ended a PARKED order (`noctus orders resolve`): the step is what they say became of it.",
         "二人の担当者が PARKED の注文を終わらせた (`noctus orders resolve`)。この段階は、二人が確かめた結果である。",
+    ),
+    on_its_own(
+        "cancelled_by_hand",
+        "CANCELLED because a person wanted it (`noctus orders cancel`): not sent, or cancelled at the broker.",
+        "担当者の指示 (`noctus orders cancel`) による CANCELLED。送信前に、またはブローカーで取り消された。",
+    ),
+    on_its_own(
+        "halted_here",
+        "Not sent: the sender's host is halted by its own file (`noctus halt --local`).",
+        "未送信。送信側のホストが自分の停止ファイルで停止中である (`noctus halt --local`)。",
     ),
     on_its_own(
         "halts_not_read",

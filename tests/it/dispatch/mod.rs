@@ -2,6 +2,7 @@
 
 mod broker;
 mod floor;
+mod stopping;
 mod turns;
 
 use floor::{Decided, Floor};

@@ -105,6 +105,11 @@ impl Line {
         command
     }
 
+    /// Where a file of this name is in the line's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// A file in the line's folder.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.join(name);

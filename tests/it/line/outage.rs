@@ -13,15 +13,18 @@ use tokio::sync::watch;
 use super::{Line, Role, open_policy, order};
 use crate::stack::{Stack, until};
 
-/// A way to the registry that can be cut.
-struct Cable {
-    url: String,
+/// A way to a service that can be cut.
+pub struct Cable {
+    pub url: String,
     cut: watch::Sender<bool>,
 }
 
 impl Cable {
-    async fn to(url: &str) -> Self {
-        let (host, path) = url.trim_start_matches("http://").split_once('/').expect("a path");
+    pub async fn to(url: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").expect("a scheme");
+        let (at, path) = rest.split_once('/').expect("a path");
+        let (user, host) = at.split_once('@').map_or(("", at), |(user, host)| (user, host));
+        let user = if user.is_empty() { String::new() } else { format!("{user}@") };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let near = listener.local_addr().expect("it is bound");
         let (cut, is_cut) = watch::channel(false);
@@ -33,7 +36,7 @@ impl Cable {
                     if *is_cut.borrow() {
                         return;
                     }
-                    let mut far = TcpStream::connect(host).await.expect("the registry is there");
+                    let mut far = TcpStream::connect(host).await.expect("the service is there");
                     tokio::select! {
                         _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
                         _ = is_cut.wait_for(|cut| *cut) => {}
@@ -41,10 +44,10 @@ impl Cable {
                 });
             }
         });
-        Self { url: format!("http://{near}/{path}"), cut }
+        Self { url: format!("{scheme}://{user}{near}/{path}"), cut }
     }
 
-    fn cut(&self, cut: bool) {
+    pub fn cut(&self, cut: bool) {
         self.cut.send_replace(cut);
     }
 }

@@ -1,7 +1,10 @@
 //! What operators do to a running line: rewinds, redrives, halts, orders that nobody knows about, and trying other
 //! policies on what was decided.
 
+mod cancelled;
+mod drills;
 mod halted;
+mod host;
 mod redriven;
 mod resolved;
 mod rewound;

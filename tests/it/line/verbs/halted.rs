@@ -1,22 +1,28 @@
 //! C-OUT-7, F60: after a halt was acknowledged nothing is sent; lifting one takes two people.
 
 use jiff::Timestamp;
+use noctus::runtime::config::Config;
 use serde_json::{Value, json};
 
 use super::super::{Line, open_policy, order};
 use super::{proposal, run};
 
-const SYMBOLS: [&str; 8] =
+pub const SYMBOLS: [&str; 8] =
     ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY", "NZDJPY", "CHFJPY", "CADJPY", "SGDJPY"];
 
-fn requests(from: usize, to: usize) -> Vec<Value> {
+pub fn requests(from: usize, to: usize) -> Vec<Value> {
     (from..to).map(|n| order(&format!("halted-{n:05}"), SYMBOLS[n % 8])).collect()
 }
 
 async fn line() -> Line {
+    line_with(|_| {}).await
+}
+
+pub async fn line_with(change: impl FnOnce(&mut Config)) -> Line {
     let line = Line::new(4, |config| {
         config.policies.risk = Some(open_policy());
         config.gate.batch_max = 50;
+        change(config);
     })
     .await;
     // Slow enough for a backlog, so that the halt meets orders in every state.
@@ -25,23 +31,23 @@ async fn line() -> Line {
 }
 
 /// So many orders are decided, and nobody sends yet: whoever starts to has its hands full.
-async fn backlog(line: &Line, orders: usize) {
+pub async fn backlog(line: &Line, orders: usize) {
     line.produce(&requests(0, orders), None).await;
     line.until("SELECT count(*) FROM outbox_orders WHERE state = 'NEW'", &orders.to_string()).await;
 }
 
-fn acknowledged(halt: &Value) -> Timestamp {
+pub fn acknowledged(halt: &Value) -> Timestamp {
     let at = halt["acknowledged_at"].as_str();
     at.unwrap_or_else(|| panic!("{halt}")).parse().expect("a time")
 }
 
 /// Orders that came to the broker after this.
-fn came_after(line: &Line, at: Timestamp) -> Vec<String> {
+pub fn came_after(line: &Line, at: Timestamp) -> Vec<String> {
     let views = line.broker.orders().into_iter().filter(|view| view.received_at > at);
     views.map(|view| format!("{} {}", view.order.client_order_id, view.received_at)).collect()
 }
 
-fn nothing_came_after(line: &Line, at: Timestamp) {
+pub fn nothing_came_after(line: &Line, at: Timestamp) {
     let after = came_after(line, at);
     assert!(after.is_empty(), "acknowledged at {at}, and then: {after:?}");
 }

@@ -1,0 +1,66 @@
+//! Cancel: which working orders the broker is to be asked to cancel now, by a halt or by a person (C-OUT-6).
+//! Never ends an order: its end is what the broker answers or tells. Invariant: what is wanted is in the
+//! database before the broker is asked, so a halt that is lifted or a process that dies takes nothing back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fence::Lease;
+use super::lanes::Lanes;
+use super::{Dispatch, DispatchError};
+use crate::pg::cancels;
+use crate::pg::outbox::{self, OrderRow};
+use crate::runtime::clock::{Boot, boot};
+
+/// Pause between two looks, unless a halt is new.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What this process is asking, and when it looked.
+#[derive(Default)]
+pub struct Cancels {
+    asking: HashSet<String>,
+    looked: Option<(i64, Boot)>,
+}
+
+impl Cancels {
+    /// At most `room` orders of these lanes, with the code that the broker is told, and their lane's fence.
+    pub async fn due(
+        &mut self,
+        dispatch: &Dispatch,
+        lanes: &Lanes,
+        room: usize,
+    ) -> Result<Vec<(OrderRow, String, Arc<Lease>)>, DispatchError> {
+        let (number, halts) = dispatch.halts.known();
+        let fresh = |(of, at): (i64, Boot)| of == number && boot().since(at) < LOOK;
+        let held = lanes.all();
+        if self.looked.is_some_and(fresh) || held.is_empty() || room == 0 {
+            return Ok(vec![]);
+        }
+        let client = dispatch.ctx.pool.get().await?;
+        let new = cancels::want_halted(&client, &held, &halts).await?;
+        if new > 0 {
+            tracing::warn!(orders = new, "a halt cancels orders that work at the broker");
+        }
+        let asking: Vec<&str> = self.asking.iter().map(String::as_str).collect();
+        let due = cancels::due(&client, &held, &asking, room).await?;
+        self.looked = Some((number, boot()));
+        let keys: Vec<&str> = due.iter().map(|(key, _)| key.as_str()).collect();
+        let mut found = Vec::with_capacity(due.len());
+        if keys.is_empty() {
+            return Ok(found);
+        }
+        for row in outbox::of_keys(&client, &keys).await? {
+            let code = due.iter().find(|(key, _)| key == row.key.as_str()).map(|(_, code)| code);
+            let (Some(code), Some(lease)) = (code, lanes.lease(&row.lane())) else { continue };
+            self.asking.insert(row.key.to_string());
+            found.push((row, code.clone(), lease));
+        }
+        Ok(found)
+    }
+
+    /// The broker has answered, or has not, and what it said is settled.
+    pub fn landed(&mut self, key: &str) {
+        self.asking.remove(key);
+    }
+}
