@@ -10,8 +10,10 @@ use super::{proposal, run};
 
 /// Requests of one drill.
 const REQUESTS: usize = 240;
-/// What is halted, in turn: the words, and whether they cover the n-th request.
-const SCOPES: [(&str, fn(usize) -> bool); 4] = [
+/// Whether the n-th request of a drill is covered.
+type Covers = fn(usize) -> bool;
+/// What is halted, in turn.
+const SCOPES: [(&str, Covers); 4] = [
     ("", |_| true),
     ("--account main", |_| true),
     ("--symbol USDJPY", |n| n.is_multiple_of(8)),
