@@ -84,9 +84,11 @@ fn test_modules(path: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut for_tests = false;
     for line in text.lines().map(str::trim) {
-        let private = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub(super) "));
-        let module = private.unwrap_or(line).strip_prefix("mod ");
-        let declared = module.and_then(|rest| rest.strip_suffix(';'));
+        let name = match line.strip_prefix("pub") {
+            Some(rest) => rest.split_once("mod ").map(|(_, name)| name),
+            None => line.strip_prefix("mod "),
+        };
+        let declared = name.and_then(|rest| rest.strip_suffix(';'));
         if let (true, Some(name)) = (for_tests, declared) {
             found.push(format!("{folder}/{name}"));
         }
