@@ -252,7 +252,11 @@ impl<'p> WhatIf<'p> {
         };
         let now = written.decided_at;
         let by_facts = || risk::worth(&recorded.intake, side, facts, self.new, now);
+        // What does not fit for all that was asked counts as unpriced before and after alike.
+        let most =
+            written.requested_qty.max(again.requested_qty).saturating_add(written.decided_qty);
         let unit = recorded.worth().or_else(by_facts);
+        let unit = unit.filter(|unit| most.checked_mul(*unit).is_some());
         Worth { currency: self.currency(recorded), unit }
     }
 
