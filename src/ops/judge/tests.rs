@@ -184,9 +184,7 @@ fn vectors() -> Vec<Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("NOCTUS_PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_000)
-    ))]
+    #![proptest_config(crate::domain::laws::cases())]
 
     #[test]
     fn f07_a_case_with_anything_anywhere_is_judged_soundly_refused_or_no_case(
