@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Line, order};
+use super::{Line, order, policy_file};
 
 const SYMBOLS: [&str; 8] =
     ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY", "NZDJPY", "CHFJPY", "CADJPY", "SGDJPY"];
@@ -13,11 +13,9 @@ const PRICE: f64 = 1.5;
 
 /// A position is capped at 300, a trace at 90: both are reached again and again.
 fn policy() -> PathBuf {
-    let path = std::env::temp_dir().join(format!("noctus-it-caps-{}.yml", std::process::id()));
     let text =
         "default: { max_position_notional: 300, max_trace_notional: 90, max_order_qty: 20000 }\n";
-    std::fs::write(&path, text).expect("the temporary folder can be written");
-    path
+    policy_file("caps", text)
 }
 
 /// Requests of many symbols in traces that several partitions share, all asking for more than there is.

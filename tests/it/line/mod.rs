@@ -390,8 +390,14 @@ pub fn order(key: &str, symbol: &str) -> Value {
 
 /// Policies without hours, wide enough for many orders: a file for `policies.risk`.
 pub fn open_policy() -> PathBuf {
-    let path = std::env::temp_dir().join(format!("noctus-it-open-{}.yml", std::process::id()));
-    let text = "default: { max_position_notional: 1000000000, max_order_qty: 20000 }\n";
-    std::fs::write(&path, text).expect("the temporary folder can be written");
+    policy_file("open", "default: { max_position_notional: 1000000000, max_order_qty: 20000 }\n")
+}
+
+/// A file that several tests ask for at once while roles of others read it: it is put in place whole, never half.
+pub fn policy_file(name: &str, text: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("noctus-it-{name}-{}.yml", std::process::id()));
+    let new = path.with_extension(format!("{:08x}", rand::random::<u32>()));
+    std::fs::write(&new, text).expect("the temporary folder can be written");
+    std::fs::rename(&new, &path).expect("the temporary folder can be written");
     path
 }

@@ -12,15 +12,13 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use super::verbs::run;
-use super::{Line, open_policy, order};
+use super::{Line, open_policy, order, policy_file};
 
 const SYMBOLS: [&str; 4] = ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY"];
 
 /// No limit in money, so that an order without any price gets as far as the broker.
 fn no_limits() -> PathBuf {
-    let path = std::env::temp_dir().join(format!("noctus-it-none-{}.yml", std::process::id()));
-    std::fs::write(&path, "default: { max_order_qty: 20000 }\n").expect("it can be written");
-    path
+    policy_file("none", "default: { max_order_qty: 20000 }\n")
 }
 
 async fn line() -> Line {
