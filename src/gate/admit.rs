@@ -54,18 +54,11 @@ fn places(places: &[Place]) -> String {
     told.join(" ")
 }
 
-/// Whether Postgres says by this code that what it was given cannot be kept: a value of a wrong form or size (class
-/// 22), or one that breaks a rule of its table (23). A key that is there already (23505) is another worker's claim.
-fn is_of_data(code: &SqlState) -> bool {
-    let class = code.code().get(..2);
-    matches!(class, Some("22" | "23")) && *code != SqlState::UNIQUE_VIOLATION
-}
-
 impl AdmitError {
     /// Whether something in the batch is at fault, and not a service: the batch would fail for ever (I9).
     pub fn is_of_a_record(&self) -> bool {
         match self {
-            AdmitError::Postgres(error) => error.code().is_some_and(is_of_data),
+            AdmitError::Postgres(error) => error.code().is_some_and(crate::pg::is_of_data),
             AdmitError::Encode(_) => true,
             AdmitError::Pool(_) | AdmitError::Fenced(_) | AdmitError::Claimed => false,
         }
@@ -256,26 +249,5 @@ fn conflict(request: &Request, key: &IdempotencyKey) -> Refusal {
         why: format!("key {key} was decided before with another order; that one stands"),
         trace_id: Some(request.intake.trace_id().clone()),
         idempotency_key: Some(key.clone()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_a_record_says_is_held_against_it() {
-        let of_data = |code: &str| is_of_data(&SqlState::from_code(code));
-        // Too large, bad text, division; not null, foreign key, check.
-        for code in ["22003", "22P02", "22P05", "22021", "22012", "23502", "23503", "23514"] {
-            assert!(of_data(code), "{code}");
-        }
-        // A key that is there; conflicts; connection, resources, disk, read-only, shutdown, time-outs, schema.
-        for code in [
-            "23505", "40001", "40P01", "08006", "53200", "53100", "53300", "25006", "57P01",
-            "57014", "55P03", "58030", "XX000", "42P01", "42703", "25P03", "",
-        ] {
-            assert!(!of_data(code), "{code}");
-        }
     }
 }
