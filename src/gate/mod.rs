@@ -6,6 +6,7 @@ mod admit;
 mod book;
 mod decide;
 mod fences;
+mod flood;
 mod fold;
 mod herald;
 mod intake;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admit::{AdmitError, Admitted, Batch, Means, admit};
 use self::fences::{FENCED_PER_MINUTE, Fences};
+use self::flood::Floods;
 use self::herald::{Herald, News};
 use self::intake::{Read, Reader, Request, Rules};
 use self::isolate::one_by_one;
@@ -103,6 +105,7 @@ struct Gate {
     waiting: Waiting,
     herald: Herald,
     fences: Fences,
+    floods: Floods,
 }
 
 /// Decides requests until `stop`, then drains.
@@ -200,8 +203,9 @@ impl Gate {
             emitter,
             reader: Reader::new(),
             waiting: Waiting::default(),
-            herald,
             fences: Fences::default(),
+            floods: Floods::new(ctx, &herald),
+            herald,
         })
     }
 
@@ -216,10 +220,21 @@ impl Gate {
             if held.contains(&place) {
                 continue;
             }
+            if let Some(pause) = self.floods.pause(&record) {
+                self.input.hold(&record, pause)?;
+                held.push(place);
+                continue;
+            }
             self.ctx.metrics.gate_requests.inc();
             match self.reader.read(record, rules).await {
-                Read::Request(request) => self.waiting.requests.push(*request),
-                Read::Refused(refusal) => self.waiting.refused.push(*refusal),
+                Read::Request(request) => {
+                    self.floods.good(&request.record);
+                    self.waiting.requests.push(*request);
+                }
+                Read::Refused(refusal) => {
+                    self.floods.refused(&refusal.record, &secrets);
+                    self.waiting.refused.push(*refusal);
+                }
                 Read::Wait { record, pause, why } => {
                     tracing::warn!(
                         why,
@@ -347,7 +362,7 @@ impl Gate {
     }
 
     fn report(&self) {
-        match self.quotes.problem() {
+        match self.quotes.problem().or_else(|| self.floods.problem()) {
             Some(why) => self.ctx.health.not_ready("gate", why),
             None => self.ctx.health.ready("gate"),
         }

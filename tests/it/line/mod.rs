@@ -4,6 +4,7 @@
 mod caps;
 mod crash;
 mod fenced;
+mod flood;
 mod once;
 mod outage;
 mod producer;
@@ -360,12 +361,15 @@ impl Role {
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
-    /// A metric without labels, as it is scraped.
-    pub async fn metric(&self, name: &str) -> f64 {
+    /// Where it answers, `http://host:port`.
+    pub fn address(&self) -> String {
         let log = self.log();
         let (_, rest) = log.split_once("metrics address=").expect("it says where it listens");
-        let address = rest.split_whitespace().next().expect("an address");
-        let text = reqwest::get(format!("http://{address}/metrics")).await.expect("it listens");
+        format!("http://{}", rest.split_whitespace().next().expect("an address"))
+    }
+    /// A metric without labels, as it is scraped.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = reqwest::get(format!("{}/metrics", self.address())).await.expect("it listens");
         let text = text.text().await.expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
