@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -31,7 +32,11 @@ use crate::runtime::faults::{crash_point, in_flight, is_planted};
 pub const READER: &str = "gate";
 
 /// A planted mistake leaves its window open for so long, so that another worker comes into it.
-const PLANTED_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const PLANTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// A batch that another transaction is in the way of is repeated at once for so long; then it is trouble that a
+/// person sees, and is read again.
+const REPEAT_FOR: Duration = Duration::from_secs(5);
 
 /// Why a batch is not committed.
 #[derive(Debug, thiserror::Error)]
@@ -110,10 +115,11 @@ pub struct Means {
     pub policies: Arc<Policies>,
 }
 
-/// Judges and commits a batch; again as long as another transaction was in the way.
+/// Judges and commits a batch; again, for a while, if another transaction was in the way.
 pub async fn admit(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
+    let began = Instant::now();
     let mut result = attempt(means, batch).await;
-    while result.as_ref().is_err_and(AdmitError::repeats) {
+    while result.as_ref().is_err_and(AdmitError::repeats) && began.elapsed() < REPEAT_FOR {
         means.ctx.metrics.gate_repeats.inc();
         result = attempt(means, batch).await;
     }

@@ -24,6 +24,7 @@ pub mod reader;
 pub mod redrives;
 pub mod risk;
 pub mod risk_state;
+pub mod schemas;
 pub mod story;
 pub mod time;
 

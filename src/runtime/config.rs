@@ -87,6 +87,8 @@ pub struct RegistryConfig {
     pub unknown_schema_ms: u64,
     /// A registry that answers no look-up for this long is an alert, milliseconds.
     pub absent_alert_ms: u64,
+    /// What it says of the ids in use is compared this often with what it said first, seconds.
+    pub compare_s: u64,
 }
 
 impl Default for RegistryConfig {
@@ -96,6 +98,7 @@ impl Default for RegistryConfig {
             timeout_ms: 3_000,
             unknown_schema_ms: 60_000,
             absent_alert_ms: 30_000,
+            compare_s: 60,
         }
     }
 }
@@ -182,6 +185,10 @@ pub struct Gate {
     pub flood_action: FloodAction,
     /// With `pause`: for how long the partition is not read, seconds.
     pub flood_pause_s: u64,
+    /// Our clock and Postgres' further apart are an alert, milliseconds.
+    pub clock_alert_ms: u64,
+    /// Further apart than this nothing is decided until they agree again, milliseconds.
+    pub clock_pause_ms: u64,
 }
 
 /// What follows from a flood of refused records.
@@ -206,6 +213,8 @@ impl Default for Gate {
             flood_window_s: 300,
             flood_action: FloodAction::Alert,
             flood_pause_s: 60,
+            clock_alert_ms: 2_000,
+            clock_pause_ms: 5_000,
         }
     }
 }
@@ -390,6 +399,10 @@ impl Config {
             "registry.absent_alert_ms must be 100..3600000",
         );
         check(
+            (1..=86_400).contains(&self.registry.compare_s),
+            "registry.compare_s must be 1..86400",
+        );
+        check(
             self.database.url.starts_with("postgres"),
             "database.url must start with postgres://",
         );
@@ -411,6 +424,14 @@ impl Config {
         check(
             (1..=86_400).contains(&self.gate.flood_pause_s),
             "gate.flood_pause_s must be 1..86400",
+        );
+        check(
+            (100..=60_000).contains(&self.gate.clock_alert_ms),
+            "gate.clock_alert_ms must be 100..60000",
+        );
+        check(
+            (self.gate.clock_alert_ms..=600_000).contains(&self.gate.clock_pause_ms),
+            "gate.clock_pause_ms must be gate.clock_alert_ms..600000",
         );
         check(
             (1..=10_000).contains(&self.dispatch.claim_max),

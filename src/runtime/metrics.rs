@@ -58,6 +58,8 @@ metrics! {
     gate_fenced: IntCounter("noctus_gate_fenced_total"),
     /// Partitions of the gate of which too many records are refused.
     gate_flooded: IntGauge("noctus_gate_flooded_partitions"),
+    /// How far Postgres' clock is ahead of the gate's, milliseconds.
+    clock_skew: IntGauge("noctus_clock_skew_ms"),
     /// Quotes that are not believed: badly signed, undecodable, under another key.
     quotes_refused: IntCounter("noctus_quotes_refused_total"),
     /// Quotes more than 5 s ahead of our clock: set aside until their time comes.

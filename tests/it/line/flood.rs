@@ -6,8 +6,7 @@ use noctus::runtime::config::FloodAction;
 use noctus::wire::Subject;
 use serde_json::Value;
 
-use super::{Line, Role, open_policy, order};
-use crate::stack::until;
+use super::{Line, open_policy, order};
 
 const TOLD: &str = "SELECT count(*) FROM obs_alerts
                      WHERE policy_name = 'gate.flooded' AND severity = 'CRITICAL'";
@@ -34,13 +33,6 @@ fn good(line: &Line, name: &str, partition: i32) -> Outgoing {
     line.record(&order(name, "USDJPY"), Some(partition))
 }
 
-/// What `/readyz` answers: its status and its text.
-async fn readyz(gate: &Role) -> (u16, String) {
-    until(async || gate.log(), |log| log.contains("metrics address=")).await;
-    let answer = reqwest::get(format!("{}/readyz", gate.address())).await.expect("it listens");
-    (answer.status().as_u16(), answer.text().await.expect("text"))
-}
-
 fn offsets(letters: &[Value]) -> Vec<i64> {
     let offset = |letter: &Value| {
         let headers = letter["headers"].as_array().expect("headers");
@@ -62,7 +54,7 @@ async fn f18_a_flood_is_told_once_and_stops_nothing_unless_that_is_asked_for() {
     line.until(TOLD, "1").await;
     line.until("SELECT count(*) FROM owed_events", "0").await;
     assert_eq!(line.dump("dead-letters").len(), 60, "each is a dead letter as ever");
-    assert_eq!(readyz(&gate).await.0, 200);
+    gate.answers(200, "ready").await;
     assert_eq!(gate.metric("noctus_gate_flooded_partitions").await, 0.0, "a good one ended it");
 }
 
@@ -71,9 +63,7 @@ async fn f18_a_partition_waits_after_a_flood_and_others_go_on() {
     let mut line = line(FloodAction::Pause, 3_600).await;
     line.send(&[bad(&line, 25), vec![good(&line, "flood-0001", 0)]].concat()).await;
     let (mut gate, _sink) = (line.start("gate"), line.start("sink"));
-    let says =
-        |(status, text): &(u16, String)| *status == 503 && text.contains("a flood of refused");
-    until(async || readyz(&gate).await, says).await;
+    gate.answers(503, "a flood of refused").await;
     line.send(&[good(&line, "flood-0002", 1)]).await;
     line.until("SELECT min(idempotency_key) FROM outbox_orders", "flood-0002").await;
     line.until(TOLD, "1").await;
@@ -90,7 +80,7 @@ async fn f18_a_partition_waits_after_a_flood_and_others_go_on() {
     line.until("SELECT count(*) FROM outbox_orders", "2").await;
     line.until("SELECT count(*) FROM owed_events", "0").await;
     assert_eq!(offsets(&line.dump("dead-letters")), (0..25).collect::<Vec<_>>(), "each once");
-    until(async || readyz(&gate).await.0, |status| *status == 200).await;
+    gate.answers(200, "ready").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,7 +92,7 @@ async fn f18_after_a_pause_the_partition_is_tried_again_and_nothing_is_lost() {
     line.until("SELECT count(*) FROM owed_events", "0").await;
     line.until(TOLD, "1").await;
     assert_eq!(offsets(&line.dump("dead-letters")), (0..25).collect::<Vec<_>>(), "each once");
-    until(async || readyz(&gate).await.0, |status| *status == 200).await;
+    gate.answers(200, "ready").await;
     let pauses = gate.log().matches("a flood of refused records: it waits").count();
     assert_eq!(pauses, 2, "after the tenth and the twentieth");
 }
