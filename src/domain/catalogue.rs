@@ -6,6 +6,7 @@ mod ingest;
 mod judging;
 mod orders;
 pub mod page;
+mod roles;
 #[cfg(test)]
 mod tests;
 
@@ -118,6 +119,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         orders::ALERTS,
         ingest::GATE,
         ingest::RELOADS,
+        roles::ROLES,
         orders::CODES,
     ];
     let refused = [ingest::REFUSED, fields::FIELDS];

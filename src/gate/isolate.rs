@@ -3,14 +3,12 @@
 //! Never takes trouble of a service for a bad record: that ends it, and Postgres knows from where to go on (I9).
 //! Invariant: a record and the step of its partition over it are one transaction, like a batch.
 
-use std::collections::BTreeMap;
-
 use super::admit::{AdmitError, Admitted, Batch, Means, admit};
 use super::intake::Request;
 use super::refusal::{Reason, Refusal};
 use crate::kafka::record::Record;
 use crate::owed::Emitter;
-use crate::pg::positions::Move;
+use crate::pg::positions::{Move, Steps};
 
 /// A record of the batch and what it was read as.
 enum One<'b> {
@@ -60,17 +58,12 @@ pub async fn one_by_one(
         let record = one.record();
         (record.topic_id.clone(), record.partition, record.offset)
     });
-    let mut steps: BTreeMap<_, Move> = BTreeMap::new();
-    for step in &batch.moves {
-        steps.insert((step.place.topic_id.clone(), step.place.partition), step.clone());
-    }
+    let mut steps = Steps::of(&batch.moves);
     let mut total = Admitted::default();
     for one in &all {
         let record = one.record();
-        let Some(step) = steps.get_mut(&(record.topic_id.clone(), record.partition)) else {
-            continue;
-        };
-        step.to = record.offset + 1;
+        let over = steps.over(&record.topic_id, record.partition, record.offset);
+        let Some(step) = over else { continue };
         let mut result = admitted(means, emitter, &one.batch(step.clone())).await;
         if let Err(error) = &result
             && error.is_of_a_record()
@@ -92,7 +85,7 @@ pub async fn one_by_one(
             }
         }
         let done = result?;
-        step.from = step.to;
+        steps.done(&step);
         total.decided.extend(done.decided);
         total.replays += done.replays;
         total.conflicts.extend(done.conflicts);

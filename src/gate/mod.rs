@@ -4,8 +4,11 @@
 
 mod admit;
 mod book;
+mod brakes;
+mod clocks;
 mod decide;
 mod fences;
+mod flood;
 mod fold;
 mod herald;
 mod intake;
@@ -15,6 +18,7 @@ mod outage;
 mod quotes;
 pub mod refusal;
 mod reload;
+mod schemas;
 mod scribe;
 
 use std::sync::Arc;
@@ -25,7 +29,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::admit::{AdmitError, Admitted, Batch, Means, admit};
+use self::brakes::Brakes;
 use self::fences::{FENCED_PER_MINUTE, Fences};
+use self::flood::Floods;
 use self::herald::{Herald, News};
 use self::intake::{Read, Reader, Request, Rules};
 use self::isolate::one_by_one;
@@ -103,6 +109,8 @@ struct Gate {
     waiting: Waiting,
     herald: Herald,
     fences: Fences,
+    floods: Floods,
+    brakes: Brakes,
 }
 
 /// Decides requests until `stop`, then drains.
@@ -190,6 +198,7 @@ impl Gate {
         // What goes on in the background begins last: a start that fails is tried again.
         let emitter = Emitter::start(ctx, stop.clone())?;
         let herald = Herald::new(ctx, &scribe, &emitter, stop);
+        let brakes = Brakes::watch(ctx, &quotes, &herald, stop);
         tokio::spawn(reload::watch(ctx.clone(), herald.clone(), stop.clone()));
         tokio::spawn(outage::watch(ctx.clone(), herald.clone(), stop.clone()));
         Ok(Self {
@@ -200,14 +209,17 @@ impl Gate {
             emitter,
             reader: Reader::new(),
             waiting: Waiting::default(),
-            herald,
             fences: Fences::default(),
+            floods: Floods::new(ctx, &herald),
+            brakes,
+            herald,
         })
     }
 
     /// Signature → decode → shape → key. A record that cannot be read yet holds its partition, and no other.
     async fn read(&mut self, records: Vec<Record>) -> Result<(), GateError> {
         crash_point("gate/after-poll");
+        self.brakes.clocks.heard(self.input.ahead());
         let mut held: Vec<(Arc<str>, i32)> = Vec::new();
         let (ctx, secrets) = (self.ctx.clone(), self.ctx.secrets.load_full());
         let rules = Rules { config: &ctx.config, secrets: &secrets, registry: &ctx.registry };
@@ -216,10 +228,22 @@ impl Gate {
             if held.contains(&place) {
                 continue;
             }
+            if let Some(pause) = self.floods.pause(&record) {
+                self.input.hold(&record, pause)?;
+                held.push(place);
+                continue;
+            }
             self.ctx.metrics.gate_requests.inc();
-            match self.reader.read(record, rules).await {
-                Read::Request(request) => self.waiting.requests.push(*request),
-                Read::Refused(refusal) => self.waiting.refused.push(*refusal),
+            let read = self.reader.read(record, rules).await;
+            match self.brakes.schemas.checked(read).await {
+                Read::Request(request) => {
+                    self.floods.good(&request.record);
+                    self.waiting.requests.push(*request);
+                }
+                Read::Refused(refusal) => {
+                    self.floods.refused(&refusal.record, &secrets);
+                    self.waiting.refused.push(*refusal);
+                }
                 Read::Wait { record, pause, why } => {
                     tracing::warn!(
                         why,
@@ -241,7 +265,7 @@ impl Gate {
     async fn depart(&mut self) -> Option<Flight> {
         let input = &self.input;
         self.waiting.retain(|record| input.owns(record));
-        if self.waiting.len() == 0 || self.quotes.problem().is_some() {
+        if self.waiting.len() == 0 || self.brakes.problem().is_some() {
             return None;
         }
         let Waiting { requests, refused } = std::mem::take(&mut self.waiting);
@@ -278,6 +302,7 @@ impl Gate {
         let (batch, room, result, began) = landed?;
         match result {
             Ok(admitted) => {
+                self.brakes.landed();
                 self.count(&batch, &admitted, began);
                 self.input.done(&batch.moves);
                 crash_point("gate/offset-stored");
@@ -290,6 +315,7 @@ impl Gate {
                 self.go_back(&batch.moves).await
             }
             Err(error) => {
+                self.brakes.failed(error.to_string());
                 // Perhaps it was committed all the same (F35): Postgres knows from where to go on.
                 self.go_back(&batch.moves).await?;
                 Err(error.into())
@@ -347,7 +373,7 @@ impl Gate {
     }
 
     fn report(&self) {
-        match self.quotes.problem() {
+        match self.brakes.trouble().or_else(|| self.floods.problem()) {
             Some(why) => self.ctx.health.not_ready("gate", why),
             None => self.ctx.health.ready("gate"),
         }

@@ -24,6 +24,7 @@ use super::admin::{AdminError, topics};
 use super::client::client;
 use super::record::{Record, Topic};
 use crate::pg::positions::{self, Move, Place};
+use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::runtime::faults::crash_point;
 use crate::wire::Subject;
@@ -99,6 +100,8 @@ pub struct Input {
     is_awaited: bool,
     is_paused: bool,
     looked: Instant,
+    /// How far a broker's clock was ahead of ours when it wrote what was read since it was asked for.
+    ahead: Duration,
 }
 
 impl Input {
@@ -146,6 +149,7 @@ impl Input {
             is_awaited: false,
             is_paused: false,
             looked: Instant::now(),
+            ahead: Duration::ZERO,
         })
     }
 
@@ -221,6 +225,11 @@ impl Input {
     fn gauge_paused(&self) {
         let paused = if self.is_paused { self.owned.len() } else { self.held.len() };
         self.ctx.metrics.paused.with_label_values(&[self.reader]).set(paused as i64);
+    }
+
+    /// How far a broker's clock was ahead of ours when it wrote what was read since the last call.
+    pub fn ahead(&mut self) -> Duration {
+        std::mem::take(&mut self.ahead)
     }
 
     /// Whether the record's partition is still ours, under the epoch it was read by.
@@ -368,6 +377,13 @@ impl Input {
         }
         let mut record = Record::of(topic, message);
         record.epoch = owned.epoch;
+        // Of a producer's own time nothing follows.
+        if let (rdkafka::Timestamp::LogAppendTime(_), Some(at)) =
+            (message.timestamp(), record.timestamp)
+        {
+            let ahead = at.duration_since(clock::now());
+            self.ahead = self.ahead.max(ahead.try_into().unwrap_or_default());
+        }
         self.pending.push(record);
     }
 

@@ -1,8 +1,8 @@
 //! Owns the schema registry's client (Confluent API): schemas by id, ids by subject and schema.
 //! Never registers anything unless asked to, and never mistakes an absent registry for an unknown id.
-//! Invariant: a schema once known by its id is kept for good, so known ids outlive the registry (F04).
+//! Invariant: a schema once known by its id is kept until somebody asks to forget it, so known ids outlive the registry (F04).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use schema_registry_converter::schema_registry_common::{
     RawError, SchemaType, SrCall, SuppliedSchema,
 };
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::runtime::clock;
 use crate::runtime::config::{Config, RegistryConfig};
@@ -91,13 +92,19 @@ pub struct Version {
     pub text: String,
 }
 
+/// A schema that was looked up.
+struct Looked {
+    schema: Arc<Schema>,
+    digest: [u8; 32],
+}
+
 /// The registry's client. Share it behind an `Arc`.
 pub struct Registry {
     url: String,
     settings: SrSettings,
     http: reqwest::Client,
     /// The library's decoder keeps a 404 for ever as an error; these caches are our own.
-    schemas: RwLock<HashMap<u32, Arc<Schema>>>,
+    schemas: RwLock<HashMap<u32, Looked>>,
     unknown: RwLock<HashMap<u32, Instant>>,
     ids: RwLock<HashMap<(String, String), u32>>,
     away: RwLock<Option<Away>>,
@@ -128,7 +135,7 @@ impl Registry {
 
     /// The schema if it is known already; asks nobody.
     pub fn known(&self, id: u32) -> Option<Arc<Schema>> {
-        read(&self.schemas).get(&id).cloned()
+        read(&self.schemas).get(&id).map(|looked| looked.schema.clone())
     }
 
     /// The schema of this id.
@@ -155,7 +162,7 @@ impl Registry {
             unknown.insert(id, Instant::now());
             RegistryError::UnknownId(id)
         })?;
-        let alone = registered.references.is_empty();
+        let (alone, digest) = (registered.references.is_empty(), digest_of(&registered.schema));
         let parsed = get_avro_schema(&self.settings, registered).await.map_err(|error| {
             match alone {
                 true => RegistryError::NotAvro { id, why: told(&error) },
@@ -165,7 +172,32 @@ impl Registry {
         })?;
         let schema = Arc::new(parsed.parsed.clone());
         write(&self.unknown).remove(&id);
-        Ok(write(&self.schemas).entry(id).or_insert(schema).clone())
+        let mut schemas = write(&self.schemas);
+        Ok(schemas.entry(id).or_insert(Looked { schema, digest }).schema.clone())
+    }
+
+    /// SHA-256 of the canonical JSON of a schema that was looked up.
+    pub fn digest(&self, id: u32) -> Option<[u8; 32]> {
+        read(&self.schemas).get(&id).map(|looked| looked.digest)
+    }
+
+    /// The ids that were looked up.
+    pub fn looked_up(&self) -> BTreeSet<u32> {
+        read(&self.schemas).keys().copied().collect()
+    }
+
+    /// The digest of what the registry says of this id now; changes nothing of what is known.
+    pub async fn digest_now(&self, id: u32) -> Result<[u8; 32], RegistryError> {
+        match get_schema_by_id(id, &self.settings).await {
+            Ok(registered) => Ok(digest_of(&registered.schema)),
+            Err(error) if status(&error) == Some(404) => Err(RegistryError::UnknownId(id)),
+            Err(error) => Err(self.unavailable(&error)),
+        }
+    }
+
+    /// Looks this id up again when it is needed again.
+    pub fn forget(&self, id: u32) {
+        write(&self.schemas).remove(&id);
     }
 
     fn note(&self, id: u32, answers: bool) {
@@ -293,6 +325,13 @@ impl Registry {
 /// The registry's subject of a topic's values (TopicNameStrategy); `topic` is the actual name.
 pub fn subject_of(topic: &str) -> String {
     format!("{topic}-value")
+}
+
+/// Of the JSON, so that no formatting can differ.
+fn digest_of(text: &str) -> [u8; 32] {
+    let tree: Result<serde_json::Value, _> = serde_json::from_str(text);
+    let canonical = tree.and_then(|tree| serde_json_canonicalizer::to_vec(&tree));
+    Sha256::digest(canonical.unwrap_or_else(|_| text.as_bytes().to_vec())).into()
 }
 
 /// The text to register or to look up: the embedded one as it is, so that no formatting can differ.

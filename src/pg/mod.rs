@@ -24,6 +24,7 @@ pub mod reader;
 pub mod redrives;
 pub mod risk;
 pub mod risk_state;
+pub mod schemas;
 pub mod story;
 pub mod time;
 
@@ -32,6 +33,15 @@ pub use pool::{Pool, PoolError, connect};
 pub use time::PgTime;
 pub use tokio_postgres::GenericClient;
 
+use tokio_postgres::error::SqlState;
+
+/// Whether Postgres says by this code that what it was given cannot be kept: a value of a wrong form or size (class
+/// 22), or one that breaks a rule of its table (23). A key that is there already (23505) is another worker's claim.
+pub fn is_of_data(code: &SqlState) -> bool {
+    let class = code.code().get(..2);
+    matches!(class, Some("22" | "23")) && *code != SqlState::UNIQUE_VIOLATION
+}
+
 /// What Postgres says, with its code: an error of the client says of it only that there was one.
 pub fn told(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
@@ -39,5 +49,26 @@ pub fn told(error: &tokio_postgres::Error) -> String {
         (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
         (None, Some(source)) => format!("{error}: {source}"),
         (None, None) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_record_says_is_held_against_it() {
+        let of_data = |code: &str| is_of_data(&SqlState::from_code(code));
+        // Too large, bad text, division; not null, foreign key, check.
+        for code in ["22003", "22P02", "22P05", "22021", "22012", "23502", "23503", "23514"] {
+            assert!(of_data(code), "{code}");
+        }
+        // A key that is there; conflicts; connection, resources, disk, read-only, shutdown, time-outs, schema.
+        for code in [
+            "23505", "40001", "40P01", "08006", "53200", "53100", "53300", "25006", "57P01",
+            "57014", "55P03", "58030", "XX000", "42P01", "42703", "25P03", "",
+        ] {
+            assert!(!of_data(code), "{code}");
+        }
     }
 }

@@ -37,6 +37,32 @@ pub struct Move {
     pub to: i64,
 }
 
+/// The steps of a batch, taken record by record: each partition is moved over one record at a time, in offset order.
+#[derive(Debug)]
+pub struct Steps(BTreeMap<(Arc<str>, i32), Move>);
+
+impl Steps {
+    /// From where the batch begins.
+    pub fn of(moves: &[Move]) -> Self {
+        let key = |step: &Move| (step.place.topic_id.clone(), step.place.partition);
+        Self(moves.iter().map(|step| (key(step), step.clone())).collect())
+    }
+
+    /// The step of its partition over this record; none if its partition is not of the batch.
+    pub fn over(&self, topic_id: &Arc<str>, partition: i32, offset: i64) -> Option<Move> {
+        let step = self.0.get(&(topic_id.clone(), partition))?;
+        Some(Move { to: offset + 1, ..step.clone() })
+    }
+
+    /// The step is committed: the next one of its partition begins where it ended.
+    pub fn done(&mut self, step: &Move) {
+        let key = (step.place.topic_id.clone(), step.place.partition);
+        if let Some(next) = self.0.get_mut(&key) {
+            next.from = step.to;
+        }
+    }
+}
+
 /// Takes partitions: each gets its next epoch, and whoever had the one before is fenced off. Waits for a
 /// transaction that is moving one of them.
 pub async fn take(

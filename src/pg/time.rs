@@ -5,9 +5,16 @@ use std::error::Error;
 use jiff::Timestamp;
 use postgres_types::private::BytesMut;
 use postgres_types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::Client;
 
 /// 2000-01-01T00:00:00Z as Unix microseconds.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// What Postgres' clock says.
+pub async fn now(client: &Client) -> Result<Timestamp, tokio_postgres::Error> {
+    let row = client.query_one("SELECT clock_timestamp()", &[]).await?;
+    Ok(row.try_get::<_, PgTime>(0)?.0)
+}
 
 /// A point in time as Postgres takes and gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,8 @@
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> jiff::Timestamp {
     let t = jiff::Timestamp::now();
-    jiff::Timestamp::from_microsecond(t.as_microsecond()).unwrap_or(t)
+    let us = t.as_microsecond().saturating_add(super::faults::planted_skew_us());
+    jiff::Timestamp::from_microsecond(us).unwrap_or(t)
 }
 
 /// A point on the clock that runs on while the process is stopped or the machine sleeps, so that what

@@ -87,6 +87,8 @@ pub struct RegistryConfig {
     pub unknown_schema_ms: u64,
     /// A registry that answers no look-up for this long is an alert, milliseconds.
     pub absent_alert_ms: u64,
+    /// What it says of the ids in use is compared this often with what it said first, seconds.
+    pub compare_s: u64,
 }
 
 impl Default for RegistryConfig {
@@ -96,6 +98,7 @@ impl Default for RegistryConfig {
             timeout_ms: 3_000,
             unknown_schema_ms: 60_000,
             absent_alert_ms: 30_000,
+            compare_s: 60,
         }
     }
 }
@@ -170,11 +173,49 @@ pub struct Gate {
     pub batch_max: usize,
     /// Largest value accepted, bytes; a larger one is a dead letter.
     pub value_max_bytes: usize,
+    /// So many records of a partition refused one after the other are a flood; 0: none is.
+    pub flood_in_a_row: u64,
+    /// More than so many of a hundred records of a partition refused are a flood, percent; 0: none is.
+    pub flood_percent: u64,
+    /// But not before so many were read within the window.
+    pub flood_of_at_least: u64,
+    /// That window, seconds.
+    pub flood_window_s: u64,
+    /// What follows besides the alert.
+    pub flood_action: FloodAction,
+    /// With `pause`: for how long the partition is not read, seconds.
+    pub flood_pause_s: u64,
+    /// Our clock and Postgres' further apart are an alert, milliseconds.
+    pub clock_alert_ms: u64,
+    /// Further apart than this nothing is decided until they agree again, milliseconds.
+    pub clock_pause_ms: u64,
+}
+
+/// What follows from a flood of refused records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FloodAction {
+    /// The alert; each record is a dead letter as ever.
+    #[default]
+    Alert,
+    /// The partition waits, too, if our own keys have signed them.
+    Pause,
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { batch_max: 500, value_max_bytes: 262_144 }
+        Self {
+            batch_max: 500,
+            value_max_bytes: 262_144,
+            flood_in_a_row: 100,
+            flood_percent: 10,
+            flood_of_at_least: 500,
+            flood_window_s: 300,
+            flood_action: FloodAction::Alert,
+            flood_pause_s: 60,
+            clock_alert_ms: 2_000,
+            clock_pause_ms: 5_000,
+        }
     }
 }
 
@@ -358,6 +399,10 @@ impl Config {
             "registry.absent_alert_ms must be 100..3600000",
         );
         check(
+            (1..=86_400).contains(&self.registry.compare_s),
+            "registry.compare_s must be 1..86400",
+        );
+        check(
             self.database.url.starts_with("postgres"),
             "database.url must start with postgres://",
         );
@@ -366,6 +411,27 @@ impl Config {
         check(
             (1_024..=10_485_760).contains(&self.gate.value_max_bytes),
             "gate.value_max_bytes must be 1024..10485760",
+        );
+        check(self.gate.flood_percent <= 99, "gate.flood_percent must be 0..99");
+        check(
+            (1..=1_000_000).contains(&self.gate.flood_of_at_least),
+            "gate.flood_of_at_least must be 1..1000000",
+        );
+        check(
+            (1..=86_400).contains(&self.gate.flood_window_s),
+            "gate.flood_window_s must be 1..86400",
+        );
+        check(
+            (1..=86_400).contains(&self.gate.flood_pause_s),
+            "gate.flood_pause_s must be 1..86400",
+        );
+        check(
+            (100..=60_000).contains(&self.gate.clock_alert_ms),
+            "gate.clock_alert_ms must be 100..60000",
+        );
+        check(
+            (self.gate.clock_alert_ms..=600_000).contains(&self.gate.clock_pause_ms),
+            "gate.clock_pause_ms must be gate.clock_alert_ms..600000",
         );
         check(
             (1..=10_000).contains(&self.dispatch.claim_max),

@@ -117,3 +117,20 @@ pub fn is_planted(mistake: &str) -> bool {
 pub fn is_planted(_mistake: &str) -> bool {
     false
 }
+
+/// How wrong the clock is made: `NOCTUS_SKEW` names a file with a number of milliseconds, which may change.
+#[cfg(feature = "faults")]
+pub fn planted_skew_us() -> i64 {
+    static FILE: std::sync::LazyLock<Option<std::ffi::OsString>> =
+        std::sync::LazyLock::new(|| std::env::var_os("NOCTUS_SKEW"));
+    let Some(file) = &*FILE else { return 0 };
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.trim().parse::<i64>().map_or(0, |ms| ms.saturating_mul(1_000))
+}
+
+/// Not at all.
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub fn planted_skew_us() -> i64 {
+    0
+}

@@ -56,6 +56,10 @@ metrics! {
     gate_repeats: IntCounter("noctus_gate_batch_repeats_total"),
     /// Batches dropped because another worker owns the partition.
     gate_fenced: IntCounter("noctus_gate_fenced_total"),
+    /// Partitions of the gate of which too many records are refused.
+    gate_flooded: IntGauge("noctus_gate_flooded_partitions"),
+    /// How far Postgres' clock is ahead of the gate's, milliseconds.
+    clock_skew: IntGauge("noctus_clock_skew_ms"),
     /// Quotes that are not believed: badly signed, undecodable, under another key.
     quotes_refused: IntCounter("noctus_quotes_refused_total"),
     /// Quotes more than 5 s ahead of our clock: set aside until their time comes.
@@ -98,7 +102,7 @@ metrics! {
     sink_rows: IntCounterVec("noctus_sink_rows_total", &["table"]),
     /// Events the sink had already.
     sink_repeats: IntCounterVec("noctus_sink_repeats_total", &["table"]),
-    /// Records that could not be projected and went to dead letters.
+    /// Records that are no row, or whose row cannot be kept, and went to dead letters.
     sink_refused: IntCounterVec("noctus_sink_refused_total", &["reason"]),
     /// Records behind the end of the partition, by role, topic and owned partition.
     lag_records: IntGaugeVec("noctus_lag_records", &["role", "topic", "partition"]),

@@ -9,6 +9,7 @@ use super::project::project;
 use super::project::rows::Row;
 use crate::kafka::record::Record;
 use crate::kafka::registry::{Registry, RegistryError};
+use crate::owed::Owed;
 use crate::wire::{self, DecodeError, Subject};
 
 /// Pause before a record is read again whose schema is not known.
@@ -35,11 +36,19 @@ pub(super) struct Refusal {
     pub(super) reason: &'static str,
     /// For a person.
     pub(super) why: String,
+    /// What is told besides the dead letter.
+    pub(super) alert: Option<Owed>,
+}
+
+impl Refusal {
+    fn new(reason: &'static str, why: String) -> Self {
+        Self { reason, why, alert: None }
+    }
 }
 
 impl From<DecodeError> for Refusal {
     fn from(error: DecodeError) -> Self {
-        Self { reason: error.reason(), why: error.to_string() }
+        Self::new(error.reason(), error.to_string())
     }
 }
 
@@ -73,7 +82,7 @@ impl Reader {
         self.unknown.remove(&id);
         let Some(subject) = Subject::of_topic(record.logical) else {
             let why = format!("{} is no topic of ours", record.logical);
-            return Read::Refused(Refusal { reason: "schema_mismatch", why });
+            return Read::Refused(Refusal::new("schema_mismatch", why));
         };
         match project(subject, body, &schema) {
             Ok(row) => Read::Row(Box::new(row)),
@@ -89,11 +98,9 @@ impl Reader {
                 if since.elapsed() < self.patience {
                     return Read::Wait { pause: UNKNOWN_PAUSE, why };
                 }
-                Read::Refused(Refusal { reason: "unknown_schema", why })
+                Read::Refused(Refusal::new("unknown_schema", why))
             }
-            RegistryError::NotAvro { .. } => {
-                Read::Refused(Refusal { reason: "schema_mismatch", why })
-            }
+            RegistryError::NotAvro { .. } => Read::Refused(Refusal::new("schema_mismatch", why)),
             _ => Read::Wait { pause: ABSENT_PAUSE, why },
         }
     }

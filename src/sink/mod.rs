@@ -3,6 +3,7 @@
 //! Invariants I3 (the fence), I4 (rows by event id), I8 (reading a topic again changes nothing).
 
 mod intake;
+mod isolate;
 pub mod project;
 mod write;
 
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::intake::{Read, Reader};
+use self::isolate::one_by_one;
 use self::write::{Batch, Item, READER, WriteError, Written, write};
 use crate::kafka::input::{Input, InputError};
 use crate::kafka::record::Record;
@@ -165,16 +167,13 @@ impl Sink {
     async fn read(&mut self, records: Vec<Record>) -> Result<(), SinkError> {
         crash_point("sink/polled");
         let mut held = Vec::new();
-        for mut record in records {
+        for record in records {
             let place = (record.topic.clone(), record.partition);
             if held.contains(&place) {
                 continue;
             }
             let is = match self.reader.read(&record, &self.ctx.registry).await {
-                Read::Row(row) => {
-                    record.value = None; // the row has what it says
-                    Ok(*row)
-                }
+                Read::Row(row) => Ok(*row),
                 Read::Refused(refusal) => Err(refusal),
                 Read::Wait { pause, why } => {
                     tracing::warn!(
@@ -224,9 +223,15 @@ impl Sink {
             true => Some(self.emitter.room().await),
             false => None,
         };
-        let ctx = self.ctx.clone();
+        let (ctx, emitter) = (self.ctx.clone(), self.emitter.clone());
         Some(Flight(tokio::spawn(async move {
-            let result = write(&ctx, &mut months, &batch).await;
+            let mut result = write(&ctx, &mut months, &batch.items, &batch.moves).await;
+            if let Err(error) = &result
+                && error.is_of_a_record()
+            {
+                tracing::error!(%error, "a batch cannot be kept; its records are tried one by one");
+                result = one_by_one(&ctx, &emitter, &mut months, &batch).await;
+            }
             Landed { batch, months, room, result }
         })))
     }
@@ -269,7 +274,7 @@ impl Sink {
             m.sink_repeats.with_label_values(&[counted.table]).inc_by(counted.repeats);
         }
         m.sink_rows.with_label_values(&["obs_do_metrics"]).inc_by(written.measured);
-        for item in &batch.items {
+        for item in batch.items.iter().chain(&written.parked) {
             let Err(refusal) = &item.is else { continue };
             let r = &item.record;
             tracing::warn!(

@@ -6,11 +6,14 @@ use super::intake::Refusal;
 use super::project::rows::{Row, Rows};
 use crate::gate::refusal::dead_letter;
 use crate::kafka::record::Record;
+use crate::kafka::registry::RegistryError;
 use crate::owed::{self, Owed};
+use crate::pg;
 use crate::pg::obs::{self, Counted, Months};
 use crate::pg::positions::{self, Move};
 use crate::runtime::context::Context;
 use crate::runtime::faults::{crash_point, in_flight};
+use crate::wire::EncodeError;
 
 /// The reader's name in `input_positions`.
 pub const READER: &str = "sink";
@@ -25,6 +28,24 @@ pub enum WriteError {
     Postgres(#[from] tokio_postgres::Error),
     #[error("a partition of the batch is another worker's by now")]
     Fenced,
+    /// Only an alert needs it; rows do not.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl WriteError {
+    /// Whether something in the batch is at fault, and not a service: the batch would fail for ever (I9).
+    pub(super) fn is_of_a_record(&self) -> bool {
+        match self {
+            WriteError::Postgres(error) => error.code().is_some_and(pg::is_of_data),
+            WriteError::Pool(_)
+            | WriteError::Fenced
+            | WriteError::Registry(_)
+            | WriteError::Encode(_) => false,
+        }
+    }
 }
 
 /// A record and what it is.
@@ -40,26 +61,31 @@ pub(super) struct Batch {
 }
 
 /// What became of a batch.
+#[derive(Default)]
 pub(super) struct Written {
     pub(super) tables: Vec<Counted>,
     /// Rows of `obs_do_metrics` that changed.
     pub(super) measured: u64,
-    /// The row of its dead letters, and the dead letters.
+    /// Records whose rows cannot be kept.
+    pub(super) parked: Vec<Item>,
+    /// The row of its dead letters and their alerts, and these.
     pub(super) owed: (Option<i64>, Vec<Owed>),
 }
 
-/// Commits a batch. On an error nothing of it is there, but for months, which are made beforehand.
+/// Commits these records and the steps over them. On an error nothing of it is there, but for months, which are made
+/// beforehand.
 pub(super) async fn write(
     ctx: &Context,
     months: &mut Months,
-    batch: &Batch,
+    items: &[Item],
+    moves: &[Move],
 ) -> Result<Written, WriteError> {
-    let rows = Rows::of(batch.items.iter().filter_map(|item| item.is.as_ref().ok()));
-    let letters: Vec<Owed> = batch.items.iter().filter_map(refuse).collect();
+    let rows = Rows::of(items.iter().filter_map(|item| item.is.as_ref().ok()));
+    let letters: Vec<Owed> = items.iter().flat_map(refuse).collect();
     let mut client = ctx.pool.get().await?;
     months.make(&client, &rows).await?;
     let tx = client.transaction().await?;
-    if !positions::advance(&tx, READER, &batch.moves).await?.is_empty() {
+    if !positions::advance(&tx, READER, moves).await?.is_empty() {
         return Err(WriteError::Fenced);
     }
     let written = obs::write(&tx, &rows).await?;
@@ -68,11 +94,13 @@ pub(super) async fn write(
     crash_point("sink/upserted");
     in_flight("sink/commit-in-flight", tx.commit()).await?;
     crash_point("sink/committed");
-    Ok(Written { tables: written.tables, measured, owed: (row, letters) })
+    let (tables, owed) = (written.tables, (row, letters));
+    Ok(Written { tables, measured, parked: Vec::new(), owed })
 }
 
-/// The dead letter of a record that is no row.
-fn refuse(item: &Item) -> Option<Owed> {
-    let refusal = item.is.as_ref().err()?;
-    Some(dead_letter(&item.record, refusal.reason, &refusal.why))
+/// The dead letter of a record that is no row, and its alert if it has one.
+fn refuse(item: &Item) -> Vec<Owed> {
+    let Err(refusal) = &item.is else { return Vec::new() };
+    let letter = dead_letter(&item.record, refusal.reason, &refusal.why);
+    std::iter::once(letter).chain(refusal.alert.clone()).collect()
 }

@@ -19,7 +19,7 @@ fn limits_of(now: &str, requested_at: &str, kind: Value) -> Judgement {
 }
 
 #[test]
-fn what_comes_too_late_or_too_early_is_a_reject_with_one_alert_and_no_quality() {
+fn f11_what_comes_too_late_or_too_early_is_a_reject_with_one_alert_and_no_quality() {
     let limit = || json!({"order_type": "LIMIT", "limit_price": "1"});
     let ioc = || json!({"order_type": "LIMIT", "limit_price": "1", "time_in_force": "FOK"});
     let until = |t: &str| json!({"valid_until": t, "order_type": "LIMIT", "limit_price": "1"});

@@ -2,13 +2,17 @@
 //! processes of their own, so that they can be killed and stopped as in life.
 
 mod caps;
+mod clocks;
 mod crash;
+mod exhausted;
 mod fenced;
+mod flood;
 mod once;
 mod outage;
 mod producer;
 mod quotes;
 mod refused;
+mod renumbered;
 mod rotation;
 mod scenarios;
 mod unstorable;
@@ -131,6 +135,21 @@ impl Line {
         command.envs(variables.iter().copied());
         command.args([role, "--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(out);
         let process = command.spawn().expect("noctus can be started");
+        Role { name: role.into(), process, log }
+    }
+
+    /// The same under a limit of the shell's `ulimit`, e.g. `-n 64`.
+    pub fn start_limited(&mut self, role: &str, limit: &str) -> Role {
+        self.roles += 1;
+        let log = self.folder.join(format!("{role}-{}.log", self.roles));
+        let out = std::fs::File::create(&log).expect("the folder can be written");
+        let noctus = self.noctus();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit {limit} && exec \"$@\"")).arg("sh");
+        command.arg(noctus.get_program()).args(noctus.get_args());
+        command.args([role, "--listen", "127.0.0.1:0"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out);
+        let process = command.spawn().expect("a shell can be started");
         Role { name: role.into(), process, log }
     }
 
@@ -357,15 +376,54 @@ impl Role {
         self.signal("-TERM");
         self.process.wait().expect("it can be waited for")
     }
+    /// How it ends by itself.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().expect("it can be asked") {
+                return status;
+            }
+            assert!(began.elapsed() < DEADLINE, "{} does not end: {}", self.name, self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    /// The most memory that it has had, KB.
+    pub fn peak_kb(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(status).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+        let peak = peak.trim().trim_end_matches(" kB");
+        peak.parse().expect("a number")
+    }
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
-    /// A metric without labels, as it is scraped.
-    pub async fn metric(&self, name: &str) -> f64 {
+    /// Where it answers, `http://host:port`.
+    pub fn address(&self) -> String {
         let log = self.log();
         let (_, rest) = log.split_once("metrics address=").expect("it says where it listens");
-        let address = rest.split_whitespace().next().expect("an address");
-        let text = reqwest::get(format!("http://{address}/metrics")).await.expect("it listens");
+        format!("http://{}", rest.split_whitespace().next().expect("an address"))
+    }
+    /// `/readyz` answers with this status and a text that has this in it, sooner or later.
+    pub async fn answers(&self, status: u16, text: &str) {
+        let began = Instant::now();
+        while !self.log().contains("metrics address=") {
+            assert!(began.elapsed() < DEADLINE, "{} does not listen: {}", self.name, self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        answered(&self.address(), "/readyz", status, text).await;
+    }
+    /// A metric without labels comes to this, sooner or later.
+    pub async fn counts(&self, name: &str, wanted: f64) {
+        let began = Instant::now();
+        while self.metric(name).await != wanted {
+            assert!(began.elapsed() < DEADLINE, "{name} is not {wanted}: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    /// A metric without labels, as it is scraped.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = reqwest::get(format!("{}/metrics", self.address())).await.expect("it listens");
         let text = text.text().await.expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().expect("a number")
@@ -376,6 +434,20 @@ impl Drop for Role {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// A role at this address answers with this status and a text that has this in it, sooner or later.
+pub async fn answered(address: &str, path: &str, status: u16, text: &str) {
+    let began = Instant::now();
+    loop {
+        let answer = reqwest::get(format!("{address}{path}")).await.expect("it listens");
+        let (got, body) = (answer.status().as_u16(), answer.text().await.expect("text"));
+        if got == status && body.contains(text) {
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "{path} stays {got} {body}, not {status} {text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -29,7 +29,7 @@ async fn one_order(line: &Line, key: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f14_produced_twice_and_read_again_from_the_start() {
+async fn f12_f14_produced_twice_and_read_again_from_the_start() {
     let mut line = line().await;
     let (mut gate, _dispatch, mut sink) =
         (line.start("gate"), line.start("dispatch"), line.start("sink"));
@@ -66,7 +66,7 @@ fn submitted(out: Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f14_submitted_by_two_processes_and_then_another_order_under_the_same_key() {
+async fn f14_f15_submitted_by_two_processes_and_then_another_order_under_the_same_key() {
     let mut line = line().await;
     let (_gate, _dispatch, _sink) =
         (line.start("gate"), line.start("dispatch"), line.start("sink"));

@@ -6,5 +6,6 @@ mod explain;
 mod months;
 mod reader;
 mod role;
+mod unstorable;
 mod views;
 mod writing;

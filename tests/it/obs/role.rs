@@ -23,24 +23,24 @@ use super::base::{Base, Order, at};
 use crate::stack::{FreshPrefix, Stack, fresh_prefix, make_topics, until};
 
 /// Topics, schemas and tables of its own.
-struct Place {
-    base: Base,
+pub(super) struct Place {
+    pub(super) base: Base,
     config: Config,
     producer: Producer,
     registry: Registry,
-    prefix: FreshPrefix,
+    pub(super) prefix: FreshPrefix,
 }
 
 /// A sink in this process.
-struct Running {
+pub(super) struct Running {
     health: Health,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), SinkError>>,
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         self.task.await.expect("it did not panic").expect("it drained");
     }
@@ -49,7 +49,7 @@ impl Running {
         self.task.abort();
         assert!(self.task.await.is_err_and(|e| e.is_cancelled()), "it was running");
     }
-    async fn ready(&self) {
+    pub(super) async fn ready(&self) {
         until(async || self.health.problems(), Vec::is_empty).await;
     }
     /// Why it is not ready, once it says something that has this in it.
@@ -61,19 +61,23 @@ impl Running {
 
 impl Place {
     async fn new(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_partitions(3, change).await
+    }
+
+    pub(super) async fn with_partitions(most: i32, change: impl FnOnce(&mut Config)) -> Self {
         let (base, prefix) = (Base::new().await, fresh_prefix());
         let mut config = Stack::get().config(&base.database.url, &prefix);
         config.kafka.session_timeout_ms = 6_000;
         config.registry.unknown_schema_ms = 1_500;
         change(&mut config);
-        make_topics(&config, 3).await;
+        make_topics(&config, most).await;
         noctus::ops::schemas::register_all(&config).await.expect("schemas can be registered");
         let producer = Producer::new(&config).expect("a producer");
         let registry = Registry::new(&config.registry).expect("a registry client");
         Self { base, config, producer, registry, prefix }
     }
 
-    async fn sink(&self, worker: &str) -> Running {
+    pub(super) async fn sink(&self, worker: &str) -> Running {
         let (health, metrics) = (Health::default(), Arc::new(Metrics::default()));
         let ctx = Context {
             config: Arc::new(self.config.clone()),
@@ -95,7 +99,7 @@ impl Place {
         Running { health, metrics, stop, task }
     }
 
-    async fn record(&self, subject: Subject, trace: &str, body: &[u8]) -> Outgoing {
+    pub(super) async fn record(&self, subject: Subject, trace: &str, body: &[u8]) -> Outgoing {
         let topic = self.config.topic(subject.topic());
         let id = self.registry.id_of(&subject_of(&topic), subject.schema()).await;
         self.raw(subject, trace, wire::frame(id.expect("it is registered"), body))
@@ -126,11 +130,11 @@ impl Place {
         records
     }
 
-    async fn produce(&self, records: &[Outgoing]) {
+    pub(super) async fn produce(&self, records: &[Outgoing]) {
         self.producer.produce(records).await.expect("Kafka takes them");
     }
 
-    async fn orders(&self, from: usize, to: usize) -> Vec<Outgoing> {
+    pub(super) async fn orders(&self, from: usize, to: usize) -> Vec<Outgoing> {
         let mut all = Vec::new();
         for n in from..to {
             let order = Order::new(&format!("t-{n:05}"), &format!("order-{n:05}"));
@@ -139,12 +143,12 @@ impl Place {
         all
     }
 
-    async fn becomes(&self, sql: &str, wanted: &str) {
+    pub(super) async fn becomes(&self, sql: &str, wanted: &str) {
         until(async || self.base.text(sql).await, |found| found == wanted).await;
     }
 
     /// Every record of a topic, read by another client.
-    fn dump(&self, logical: &str) -> Vec<Value> {
+    pub(super) fn dump(&self, logical: &str) -> Vec<Value> {
         let stack = Stack::get();
         let out = std::process::Command::new(&stack.python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stack/dump.py"))

@@ -42,7 +42,7 @@ async fn everything(line: &Line) -> BTreeMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f14_rewound_to_the_start_under_running_roles_after_every_secret_was_rotated() {
+async fn f12_f14_rewound_to_the_start_under_running_roles_after_every_secret_was_rotated() {
     let mut line = Line::new(2, |c| c.policies.risk = Some(open_policy())).await;
     let ring = json!([{"kid": "old", "secret": OLD_SIGNS}]).to_string();
     let old = [("NOCTRIA_IDEMPOTENCY_SECRET", OLD), ("NOCTUS_SIGNING_KEYS", ring.as_str())];
