@@ -2,6 +2,7 @@
 //! processes of their own, so that they can be killed and stopped as in life.
 
 mod caps;
+mod commands;
 mod crash;
 mod fenced;
 mod once;

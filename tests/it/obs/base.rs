@@ -72,13 +72,14 @@ impl Base {
     }
 }
 
-pub const TABLES: [&str; 6] = [
+pub const TABLES: [&str; 7] = [
     "obs_plan_runs",
     "obs_infer_calls",
     "obs_decisions",
     "obs_exec_events",
     "obs_alerts",
     "obs_do_metrics",
+    "obs_command_outcomes",
 ];
 
 /// 2025-08-23T11:00:00Z and so many milliseconds.
