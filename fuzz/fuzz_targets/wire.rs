@@ -65,6 +65,8 @@ fn body(choice: u8, rest: &[u8]) {
     match subject {
         Subject::OrderRequest => there_and_back!(order_request),
         Subject::ProposalSet => there_and_back!(proposal_set),
+        Subject::OrderCommand => there_and_back!(order_command),
+        Subject::CommandOutcome => there_and_back!(command_outcome),
         Subject::Quote => {
             let Ok((symbol, quote)) = wire::quote::decode(body, schema) else { return };
             let Ok(bytes) = wire::quote::encode(&symbol, &quote) else { return };

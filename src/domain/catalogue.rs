@@ -1,6 +1,8 @@
-//! Owns what every code means that a person may meet, and what to do: alerts, dead letters, decisions, exec events.
+//! Owns what every code means that a person may meet, and what to do: alerts, dead letters, decisions, exec events,
+//! outcomes of commands.
 //! Never decides anything. Invariant: a code that the source uses is here (`tests/it/rules.rs`), once per kind.
 
+mod commands;
 mod fields;
 mod ingest;
 mod judging;
@@ -25,12 +27,14 @@ pub enum Kind {
     Step,
     /// `reason_code` of an exec event.
     Exec,
+    /// `reason_code` of a command's outcome.
+    Command,
 }
 
 impl Kind {
     /// Every kind, in the order of the page.
-    pub const ALL: [Kind; 5] =
-        [Kind::Alert, Kind::DeadLetter, Kind::Decision, Kind::Step, Kind::Exec];
+    pub const ALL: [Kind; 6] =
+        [Kind::Alert, Kind::DeadLetter, Kind::Decision, Kind::Step, Kind::Exec, Kind::Command];
 
     /// What stands before a code in its heading; nothing before an alert's.
     fn prefix(self) -> &'static str {
@@ -40,6 +44,7 @@ impl Kind {
             Kind::Decision => "decision ",
             Kind::Step => "step ",
             Kind::Exec => "exec event ",
+            Kind::Command => "command ",
         }
     }
 }
@@ -121,6 +126,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         ingest::RELOADS,
         roles::ROLES,
         orders::CODES,
+        commands::CODES,
     ];
     let refused = [ingest::REFUSED, fields::FIELDS];
     alone.into_iter().flatten().chain(refused.into_iter().flatten().flatten())

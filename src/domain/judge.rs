@@ -15,7 +15,6 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::late::Late;
 pub use self::late::dispatch_by;
 use super::decision::{self, Arm};
 use super::event::{
@@ -102,6 +101,9 @@ pub struct Facts {
     pub strategy_halts: BTreeMap<StrategyName, Halt>,
     /// Which arm opened the oldest lot of the position that is still open.
     pub oldest_lot_arm: Option<Arm>,
+    /// Whether its producer has cancelled it before it came.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
 }
 
 impl Default for Facts {
@@ -120,6 +122,7 @@ impl Default for Facts {
             halt: None,
             strategy_halts: BTreeMap::new(),
             oldest_lot_arm: None,
+            cancelled: false,
         }
     }
 }
@@ -181,7 +184,16 @@ pub struct Judgement {
 /// Judges one request at `now` (the decision's decided_at).
 pub fn judge(intake: &Intake, facts: &Facts, policies: &Policies, now: Timestamp) -> Judgement {
     if let Some(late) = late::refuse_late(intake, now) {
-        return reject(late, intake, facts, policies);
+        let of_clock = Fired {
+            policy_name: "do.expired".into(),
+            severity: Severity::Low,
+            reason: format!("{}: {}", late.code, late.why),
+            details: json!({"reason": late.code}),
+        };
+        return reject(of_clock, intake, facts, policies);
+    }
+    if facts.cancelled {
+        return reject(cancelled(), intake, facts, policies);
     }
     let mut draft = Draft::new(intake, facts, policies);
     // Nothing passes because something broke (C-RISK-7): what was found so far stays, the quantity is 0.
@@ -191,17 +203,21 @@ pub fn judge(intake: &Intake, facts: &Facts, policies: &Policies, now: Timestamp
     draft.judgement()
 }
 
-/// Too late or too early: nothing is judged, one alert tells it, the memory stays.
-fn reject(late: Late, intake: &Intake, facts: &Facts, policies: &Policies) -> Judgement {
-    let reason = format!("{}: {}", late.code, late.why);
-    let mut draft = Draft::new(intake, facts, policies);
-    draft.trail.fired.push(Fired {
-        policy_name: "do.expired".into(),
+/// Cancelled by its producer, and the cancel came first (F16).
+fn cancelled() -> Fired {
+    Fired {
+        policy_name: "do.cancelled_before".into(),
         severity: Severity::Low,
-        reason: reason.clone(),
-        details: json!({"reason": late.code}),
-    });
-    draft.reasons = vec![reason];
+        reason: "cancelled: its producer cancelled it before it came".into(),
+        details: json!({"reason": "cancelled"}),
+    }
+}
+
+/// Too late, too early or cancelled: nothing is judged, one alert tells it, the memory stays.
+fn reject(fired: Fired, intake: &Intake, facts: &Facts, policies: &Policies) -> Judgement {
+    let mut draft = Draft::new(intake, facts, policies);
+    draft.reasons = vec![fired.reason.clone()];
+    draft.trail.fired.push(fired);
     draft.qty = Decimal::ZERO;
     Judgement { action: Action::Reject, ..draft.judgement() }
 }

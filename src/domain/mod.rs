@@ -3,6 +3,7 @@
 //! Invariant: same input, same output; the border is held by `tests/it/border.rs` and clippy.
 
 pub mod catalogue;
+pub mod command;
 pub mod decision;
 pub mod event;
 pub mod exact;

@@ -319,7 +319,7 @@ pub struct InvalidShape {
 }
 
 impl InvalidShape {
-    fn new(field: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn new(field: &'static str, why: impl Into<String>) -> Self {
         Self { field, why: why.into() }
     }
     /// The stable reason code, e.g. `invalid_qty`.
@@ -339,6 +339,29 @@ fn optional<T>(
     new: fn(&str) -> Result<T, super::text::InvalidText>,
 ) -> Result<Option<T>, InvalidShape> {
     Ok(text.as_deref().map(new).transpose()?)
+}
+
+/// A price that is there is above 0 and fits the wire.
+pub(super) fn optional_price(
+    field: &'static str,
+    value: Option<Decimal>,
+) -> Result<(), InvalidShape> {
+    price(field, value)
+}
+
+/// A quantity of an order: above 0, at most 6 decimals.
+pub(super) fn positive_qty(qty: Decimal) -> Result<(), InvalidShape> {
+    if qty <= Decimal::ZERO {
+        return Err(InvalidShape::new("qty", "must be above 0"));
+    }
+    digits_of_qty(qty)
+}
+
+fn digits_of_qty(qty: Decimal) -> Result<(), InvalidShape> {
+    match has_at_most(qty, QTY_DECIMALS) && fits_wire(qty) {
+        true => Ok(()),
+        false => Err(InvalidShape::new("qty", "at most 6 decimals and 28 digits")),
+    }
 }
 
 fn price(field: &'static str, value: Option<Decimal>) -> Result<(), InvalidShape> {
@@ -380,9 +403,7 @@ impl OrderDraft {
         } else if self.qty <= Decimal::ZERO {
             return Err(InvalidShape::new("qty", "must be above 0 for BUY and SELL"));
         }
-        if !has_at_most(self.qty, QTY_DECIMALS) || !fits_wire(self.qty) {
-            return Err(InvalidShape::new("qty", "at most 6 decimals and 28 digits"));
-        }
+        digits_of_qty(self.qty)?;
         let t = self.order_type;
         typed_price("limit_price", self.limit_price, t.uses_limit_price(), t)?;
         typed_price("stop_price", self.stop_price, t.uses_stop_price(), t)?;

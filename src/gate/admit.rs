@@ -11,17 +11,20 @@ use rust_decimal::Decimal;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
+use super::command::{Command, Commanded, commanded};
 use super::decide::{Decided, decided};
 use super::fold::Fold;
 use super::intake::Request;
 use super::quotes::Quotes;
 use super::refusal::{Reason, Refusal};
 use super::scribe::Scribe;
+use crate::domain::command::CommandOutcome;
 use crate::domain::judge::judge;
 use crate::domain::policy::Policies;
 use crate::domain::text::IdempotencyKey;
 use crate::owed::{self, Owed};
 use crate::pg::admission::{self, Admission};
+use crate::pg::commands;
 use crate::pg::facts::{self, Facts as Locked, Wanted};
 use crate::pg::positions::{self, Move, Place};
 use crate::runtime::clock;
@@ -83,11 +86,12 @@ impl AdmitError {
     }
 }
 
-/// A batch: its requests in offset order, what was refused before the ledger, and the steps of its partitions.
+/// A batch: its requests and its commands in offset order, what was refused before the ledger, and the steps of its partitions.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
 pub struct Batch {
     pub requests: Vec<Request>,
+    pub commands: Vec<Command>,
     pub refused: Vec<Refusal>,
     pub moves: Vec<Move>,
 }
@@ -97,6 +101,8 @@ pub struct Batch {
 #[allow(missing_docs)]
 pub struct Admitted {
     pub decided: Vec<Decided>,
+    /// What was decided about commands.
+    pub commanded: Vec<CommandOutcome>,
     pub replays: usize,
     pub conflicts: Vec<Refusal>,
     /// Requests that were judged and cannot be kept.
@@ -137,7 +143,7 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     let wanted = wanted(batch);
     let (fenced, locked) =
         futures::try_join!(positions::advance(&tx, READER, &batch.moves), async {
-            match batch.requests.is_empty() {
+            match batch.requests.is_empty() && batch.commands.is_empty() {
                 true => Ok(Locked::default()),
                 false => facts::lock(&tx, &wanted).await,
             }
@@ -145,7 +151,16 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     if !fenced.is_empty() {
         return Err(AdmitError::Fenced(fenced));
     }
-    let (mut admitted, mut admission) = judged(batch, locked, policies, quotes, clock::now());
+    let about: Vec<_> = batch.commands.iter().map(Command::about).collect();
+    let known = commands::lock(&tx, &about).await?;
+    let now = clock::now();
+    let (mut admitted, mut admission) = judged(batch, locked, policies, quotes, now);
+    // After the requests: one that waits in the same batch as its order finds it.
+    let Commanded { outcomes, rows, cancels, replays, conflicts } =
+        commanded(&batch.commands, known, &admission.rows, now);
+    admitted.commanded = outcomes;
+    admitted.replays += replays;
+    admitted.conflicts.extend(conflicts);
     crash_point("gate/judged");
     if is_planted("lock-missing-rows") {
         tokio::time::sleep(PLANTED_PAUSE).await;
@@ -162,7 +177,8 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
         admission::write(&tx, &admission),
         owed::insert(&tx, &ctx.worker, &events),
     )?;
-    if !claimed {
+    // Cancels refer to rows of the ledger, those of this batch included.
+    if !claimed || !commands::write(&tx, &rows, &cancels).await? {
         return Err(AdmitError::Claimed);
     }
     crash_point("gate/rows-written");
@@ -187,6 +203,9 @@ fn wanted(batch: &Batch) -> Wanted {
         lanes.insert((intake.account().to_string(), intake.symbol().to_string()));
         traces.insert((intake.account().to_string(), intake.trace_id().to_string()));
         keys.extend(request.keys.iter().map(|k| k.to_string()));
+    }
+    for Command { command, .. } in &batch.commands {
+        lanes.insert((command.account.to_string(), command.symbol.to_string()));
     }
     Wanted {
         accounts: accounts.into_iter().collect(),
@@ -214,7 +233,7 @@ fn judged(
             Some((_, digest)) if *digest == request.digest => admitted.replays += 1,
             Some((key, _)) => admitted.conflicts.push(conflict(request, key)),
             None => {
-                let facts = fold.facts(&request.intake, policies, &quotes, now);
+                let facts = fold.facts(&request.intake, &request.keys, policies, &quotes, now);
                 let judged = judge(&request.intake, &facts, policies, now);
                 fold.reserve(&request.intake, &judged, policies, now);
                 let (done, mut row) = decided(request, judged, &facts, now);

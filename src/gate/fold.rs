@@ -12,7 +12,7 @@ use crate::domain::judge::{Facts, Halt, Judgement, LagMemory, MissingMemory, Qua
 use crate::domain::policy::Policies;
 use crate::domain::request::{Intake, Side};
 use crate::domain::risk::{self, RATE_WINDOW, RECENT_KEPT};
-use crate::domain::text::{StrategyName, Symbol};
+use crate::domain::text::{IdempotencyKey, StrategyName, Symbol};
 use crate::pg::admission::{Admission, LaneAfter, LedgerRow, MemoryAfter};
 use crate::pg::facts::{Facts as Locked, LaneFacts};
 use crate::pg::risk::HaltRow;
@@ -55,6 +55,7 @@ impl Fold {
     pub fn facts(
         &self,
         intake: &Intake,
+        keys: &[IdempotencyKey],
         policies: &Policies,
         quotes: &Book,
         now: Timestamp,
@@ -65,6 +66,11 @@ impl Fold {
         let (halt, strategy_halts) = halts(&self.locked.halts, intake);
         let recent = |l: &LaneFacts| {
             l.recent_orders.iter().filter(|t| now.duration_since(**t) <= RATE_WINDOW).count()
+        };
+        let (of_account, of_symbol) = lane_of(intake);
+        let cancelled = |key: &IdempotencyKey| {
+            let tombstone = (key.to_string(), of_account.clone(), of_symbol.clone());
+            self.locked.tombstones.contains(&tombstone)
         };
         let daily_pnl =
             account.filter(|a| now.duration_since(a.pnl_day) < SignedDuration::from_hours(24));
@@ -82,6 +88,7 @@ impl Fold {
             halt,
             strategy_halts,
             oldest_lot_arm: lane.and_then(|l| Arm::read(l.oldest_lot_arm.as_deref()?)),
+            cancelled: !self.locked.tombstones.is_empty() && keys.iter().any(cancelled),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Owns the way from a record to a request: signature → decode → shape → key, in this order.
+//! Owns the way from a record to a request or a command: signature → decode → shape → key, in this order.
 //! Never decodes what is not signed well, and never takes an absent registry for a bad record.
 //! Invariant: the same record is read as the same request, or refused for the same reason.
 
@@ -9,10 +9,12 @@ use apache_avro::Schema;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
+use super::command::Command;
 use super::refusal::{Reason, Refusal};
+use crate::domain::command::OrderCommand;
 use crate::domain::key::{digest, recipe_v1};
 use crate::domain::request::{Intake, OrderRequest};
-use crate::domain::text::{IdempotencyKey, TraceId, record_key};
+use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId, record_key};
 use crate::kafka::record::Record;
 use crate::kafka::registry::{Registry, RegistryError};
 use crate::runtime::config::{Config, Signatures};
@@ -47,6 +49,8 @@ pub struct Request {
 pub enum Read {
     /// To be judged.
     Request(Box<Request>),
+    /// To be decided.
+    Command(Box<Command>),
     /// Refused before the ledger.
     Refused(Box<Refusal>),
     /// What it needs is away: it is read again after the pause.
@@ -98,6 +102,15 @@ impl Reader {
         self.unknown.remove(&outer.schema_id);
         let scopes = outer.key.map(|key| &key.scopes);
         let body = record.value.as_deref().unwrap_or_default().get(5..).unwrap_or_default();
+        if record.logical == Subject::OrderCommand.topic() {
+            return match command(&record, body, &schema, scopes) {
+                Ok(command) => {
+                    let digest = command.digest();
+                    Read::Command(Box::new(Command { command, digest, record }))
+                }
+                Err(Unfit { reason, why, trace_id }) => refused(record, reason, why, trace_id),
+            };
+        }
         match inner(&record, body, &schema, scopes, rules.secrets) {
             Ok((intake, keys, written)) => {
                 let digest = digest(&intake);
@@ -239,17 +252,9 @@ fn inner(
         let reason = Reason::Invalid("invalid_request".into());
         Unfit { reason, why: e.to_string(), trace_id: trace_id() }
     })?;
-    let expected = record_key(intake.account(), intake.symbol());
-    if record.key.as_deref() != Some(expected.as_bytes()) {
-        let why = format!("the record's key is not {expected}");
-        return Err(Unfit { reason: Reason::KeyMismatch, why, trace_id: trace_id() });
-    }
-    if let Some(scopes) = scopes
-        && !scopes.allow(record.logical, intake.account(), strategies(&intake))
-    {
-        let why = "its key may not sign for this account or strategy".to_string();
-        return Err(Unfit { reason: Reason::NotAuthorised, why, trace_id: trace_id() });
-    }
+    let lane = (intake.account(), intake.symbol());
+    may(record, lane, scopes, strategies(&intake))
+        .map_err(|unfit| Unfit { trace_id: trace_id(), ..unfit })?;
     let keys = match (intake.idempotency_key(), &intake) {
         (Some(key), _) => vec![key.clone()],
         (None, Intake::Order(order)) => made_keys(order, secrets),
@@ -260,6 +265,42 @@ fn inner(
         }
     };
     Ok((intake, keys, written))
+}
+
+/// A command of a record; the same rules as for a request.
+fn command(
+    record: &Record,
+    body: &[u8],
+    schema: &Schema,
+    scopes: Option<&Scopes>,
+) -> Result<OrderCommand, Unfit> {
+    let draft = wire::order_command::decode(body, schema)?;
+    let command = draft.check().map_err(|e| unfit(e, &draft.trace_id))?;
+    // It names no strategy: a key that is limited to some may not sign it.
+    may(record, (&command.account, &command.symbol), scopes, std::iter::empty())
+        .map_err(|unfit| Unfit { trace_id: Some(command.trace_id.clone()), ..unfit })?;
+    Ok(command)
+}
+
+/// Whether the record lies where its account and symbol belong, and its signing key may sign for them.
+fn may<'a>(
+    record: &Record,
+    (account, symbol): (&Account, &Symbol),
+    scopes: Option<&Scopes>,
+    strategies: impl Iterator<Item = &'a str>,
+) -> Result<(), Unfit> {
+    let expected = record_key(account, symbol);
+    if record.key.as_deref() != Some(expected.as_bytes()) {
+        let why = format!("the record's key is not {expected}");
+        return Err(Unfit { reason: Reason::KeyMismatch, why, trace_id: None });
+    }
+    if let Some(scopes) = scopes
+        && !scopes.allow(record.logical, account, strategies)
+    {
+        let why = "its key may not sign for this account or strategy".to_string();
+        return Err(Unfit { reason: Reason::NotAuthorised, why, trace_id: None });
+    }
+    Ok(())
 }
 
 fn unfit(e: crate::domain::request::InvalidShape, trace_id: &str) -> Unfit {

@@ -4,6 +4,7 @@
 //! Invariant: a record and the step of its partition over it are one transaction, like a batch.
 
 use super::admit::{AdmitError, Admitted, Batch, Means, admit};
+use super::command::Command;
 use super::intake::Request;
 use super::refusal::{Reason, Refusal};
 use crate::kafka::record::Record;
@@ -13,6 +14,7 @@ use crate::pg::positions::{Move, Steps};
 /// A record of the batch and what it was read as.
 enum One<'b> {
     Request(&'b Request),
+    Command(&'b Command),
     Refused(&'b Refusal),
 }
 
@@ -20,6 +22,7 @@ impl One<'_> {
     fn record(&self) -> &Record {
         match self {
             One::Request(request) => &request.record,
+            One::Command(command) => &command.record,
             One::Refused(refusal) => &refusal.record,
         }
     }
@@ -28,6 +31,7 @@ impl One<'_> {
         let mut batch = Batch { moves: vec![step], ..Batch::default() };
         match self {
             One::Request(request) => batch.requests.push((*request).clone()),
+            One::Command(command) => batch.commands.push((*command).clone()),
             One::Refused(refusal) => batch.refused.push((*refusal).clone()),
         }
         batch
@@ -38,6 +42,9 @@ impl One<'_> {
         let (trace_id, idempotency_key) = match self {
             One::Request(request) => {
                 (Some(request.intake.trace_id().clone()), request.keys.first().cloned())
+            }
+            One::Command(Command { command, .. }) => {
+                (Some(command.trace_id.clone()), Some(command.idempotency_key.clone()))
             }
             One::Refused(refusal) => (refusal.trace_id.clone(), refusal.idempotency_key.clone()),
         };
@@ -53,7 +60,9 @@ pub async fn one_by_one(
     batch: &Batch,
 ) -> Result<Admitted, AdmitError> {
     let requests = batch.requests.iter().map(One::Request);
-    let mut all: Vec<One> = requests.chain(batch.refused.iter().map(One::Refused)).collect();
+    let others = batch.commands.iter().map(One::Command);
+    let others = others.chain(batch.refused.iter().map(One::Refused));
+    let mut all: Vec<One> = requests.chain(others).collect();
     all.sort_by_key(|one| {
         let record = one.record();
         (record.topic_id.clone(), record.partition, record.offset)
@@ -87,6 +96,7 @@ pub async fn one_by_one(
         let done = result?;
         steps.done(&step);
         total.decided.extend(done.decided);
+        total.commanded.extend(done.commanded);
         total.replays += done.replays;
         total.conflicts.extend(done.conflicts);
     }

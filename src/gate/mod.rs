@@ -6,6 +6,7 @@ mod admit;
 mod book;
 mod brakes;
 mod clocks;
+mod command;
 mod decide;
 mod fences;
 mod flood;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::admit::{AdmitError, Admitted, Batch, Means, admit};
 use self::brakes::Brakes;
+use self::command::Command;
 use self::fences::{FENCED_PER_MINUTE, Fences};
 use self::flood::Floods;
 use self::herald::{Herald, News};
@@ -48,6 +50,10 @@ use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::runtime::faults::crash_point;
 use crate::wire::Subject;
+
+/// What the gate decides about; quotes are read beside them.
+pub const INPUTS: [Subject; 3] =
+    [Subject::OrderRequest, Subject::ProposalSet, Subject::OrderCommand];
 
 /// Pause before something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
@@ -90,6 +96,7 @@ impl GateError {
 #[derive(Default)]
 struct Waiting {
     requests: Vec<Request>,
+    commands: Vec<Command>,
     refused: Vec<Refusal>,
 }
 
@@ -176,12 +183,13 @@ async fn start(ctx: &Context, stop: &CancellationToken) -> Result<Option<Gate>, 
 
 impl Waiting {
     fn len(&self) -> usize {
-        self.requests.len() + self.refused.len()
+        self.requests.len() + self.commands.len() + self.refused.len()
     }
 
     /// Forgets what does not fit any more.
     fn retain(&mut self, keep: impl Fn(&Record) -> bool) {
         self.requests.retain(|r| keep(&r.record));
+        self.commands.retain(|c| keep(&c.record));
         self.refused.retain(|r| keep(&r.record));
     }
 }
@@ -193,7 +201,7 @@ impl Gate {
         stop: &CancellationToken,
     ) -> Result<Self, GateError> {
         let scribe = Scribe::new(ctx).await?;
-        let input = Input::open(ctx, admit::READER, &[Subject::OrderRequest, Subject::ProposalSet]);
+        let input = Input::open(ctx, admit::READER, &INPUTS);
         let input = input.await?;
         // What goes on in the background begins last: a start that fails is tried again.
         let emitter = Emitter::start(ctx, stop.clone())?;
@@ -240,6 +248,10 @@ impl Gate {
                     self.floods.good(&request.record);
                     self.waiting.requests.push(*request);
                 }
+                Read::Command(command) => {
+                    self.floods.good(&command.record);
+                    self.waiting.commands.push(*command);
+                }
                 Read::Refused(refusal) => {
                     self.floods.refused(&refusal.record, &secrets);
                     self.waiting.refused.push(*refusal);
@@ -268,10 +280,11 @@ impl Gate {
         if self.waiting.len() == 0 || self.brakes.problem().is_some() {
             return None;
         }
-        let Waiting { requests, refused } = std::mem::take(&mut self.waiting);
-        let records = requests.iter().map(|r| &r.record).chain(refused.iter().map(|r| &r.record));
-        let moves = self.input.moves(records);
-        let batch = Batch { requests, refused, moves };
+        let Waiting { requests, commands, refused } = std::mem::take(&mut self.waiting);
+        let records = requests.iter().map(|r| &r.record);
+        let records = records.chain(commands.iter().map(|c| &c.record));
+        let moves = self.input.moves(records.chain(refused.iter().map(|r| &r.record)));
+        let batch = Batch { requests, commands, refused, moves };
         let room = self.emitter.room().await;
         Some(self.fly(batch, room, Instant::now()))
     }
@@ -363,6 +376,10 @@ impl Gate {
                 let labels = [alert.policy_name.as_str(), alert.severity.as_str()];
                 m.alerts.with_label_values(&labels).inc();
             }
+        }
+        for outcome in &admitted.commanded {
+            let labels = [outcome.action.as_str(), outcome.status.as_str()];
+            m.gate_commands.with_label_values(&labels).inc();
         }
         let refused = batch.refused.iter().chain(&admitted.conflicts).chain(&admitted.parked);
         for refusal in refused {

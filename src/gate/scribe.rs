@@ -1,7 +1,8 @@
-//! Owns the gate's events as bytes owed to Kafka: decisions, alerts, dead letters.
+//! Owns the gate's events as bytes owed to Kafka: decisions, outcomes of commands, alerts, dead letters.
 
 use super::admit::Admitted;
 use super::refusal::Refusal;
+use crate::domain::command::CommandOutcome;
 use crate::domain::event::{Alert, Decision};
 use crate::kafka::registry::RegistryError;
 use crate::owed::Owed;
@@ -12,6 +13,7 @@ use crate::wire::{self, EncodeError, Subject};
 #[derive(Debug, Clone)]
 pub struct Scribe {
     decision_schema: u32,
+    outcome_schema: u32,
     alert_schema: u32,
 }
 
@@ -21,6 +23,7 @@ impl Scribe {
         let id = async |subject| ctx.registry.newest_id(&ctx.config, subject).await;
         Ok(Self {
             decision_schema: id(Subject::Decision).await?,
+            outcome_schema: id(Subject::CommandOutcome).await?,
             alert_schema: id(Subject::Alert).await?,
         })
     }
@@ -38,6 +41,9 @@ impl Scribe {
                 events.push(self.alert(alert)?);
             }
         }
+        for outcome in &admitted.commanded {
+            events.push(self.outcome(outcome)?);
+        }
         for refusal in refused.iter().chain(&admitted.conflicts) {
             events.push(refusal.dead_letter());
             events.push(self.alert(&refusal.alert())?);
@@ -50,6 +56,12 @@ impl Scribe {
         let value = wire::frame(self.decision_schema, &body);
         let key = decision.trace_id.as_bytes().to_vec();
         Ok(Owed::new(Subject::Decision.topic(), key, value))
+    }
+
+    fn outcome(&self, outcome: &CommandOutcome) -> Result<Owed, EncodeError> {
+        let body = wire::command_outcome::encode(outcome)?;
+        let value = wire::frame(self.outcome_schema, &body);
+        Ok(Owed::new(Subject::CommandOutcome.topic(), outcome.trace_id.as_bytes().to_vec(), value))
     }
 
     /// One alert.

@@ -11,6 +11,7 @@ use super::person::{Answer, sure};
 use super::stretch::Part;
 use super::table::table;
 use super::{Exit, Global};
+use crate::gate;
 use crate::kafka::admin::topic_ids;
 use crate::kafka::offsets::{self, Ends};
 use crate::pg::positions::{self, Place};
@@ -68,7 +69,7 @@ impl Reader {
 
     fn reads(self) -> &'static [Subject] {
         match self {
-            Reader::Gate => &[Subject::OrderRequest, Subject::ProposalSet],
+            Reader::Gate => &gate::INPUTS,
             Reader::Sink => &project::SUBJECTS,
         }
     }

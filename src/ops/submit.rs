@@ -153,7 +153,19 @@ pub fn record(
     key: Vec<u8>,
     body: &[u8],
 ) -> Outgoing {
-    let logical = Subject::OrderRequest.topic();
+    record_of(Subject::OrderRequest, config, schema_id, signer, key, body)
+}
+
+/// A message of this subject as a record: its body framed with the schema's id, signed, under its key.
+pub fn record_of(
+    subject: Subject,
+    config: &Config,
+    schema_id: u32,
+    signer: &SigningKey,
+    key: Vec<u8>,
+    body: &[u8],
+) -> Outgoing {
+    let logical = subject.topic();
     let value = wire::frame(schema_id, body);
     let secret = signer.secret.expose_secret().as_bytes();
     let v1 = signature::sign(secret, logical, Some(&key), &value);

@@ -9,6 +9,7 @@ use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{Error, Row};
 
 use super::PgTime;
+use super::commands::{TOMBSTONES, Tombstones};
 use super::risk::HaltRow;
 use crate::domain::judge::{LagMemory, MissingMemory, QualityMemory};
 use crate::runtime::faults::is_planted;
@@ -60,6 +61,8 @@ pub struct Facts {
     pub halts: Vec<HaltRow>,
     /// Keys that the ledger has, each with the digest of what was decided under it.
     pub known: HashMap<String, Vec<u8>>,
+    /// Keys whose order was cancelled before it came, with the lane they were cancelled for.
+    pub tombstones: Tombstones,
 }
 
 const MAKE_ACCOUNTS: &str = "INSERT INTO risk_accounts (account)
@@ -105,7 +108,7 @@ pub async fn lock(tx: &Transaction<'_>, wanted: &Wanted) -> Result<Facts, Error>
     let keys: [Param<'_>; 1] = [&wanted.keys];
     let lanes: [Param<'_>; 2] = [&lane_accounts, &symbols];
     let of_trace: [Param<'_>; 2] = [&trace_accounts, &traces];
-    let (halts, _, accounts, _, lanes, _, traces, quality, known) = try_join!(
+    let (halts, _, accounts, _, lanes, _, traces, quality, known, tombstones) = try_join!(
         super::risk::halts(&**tx),
         tx.execute(&s.make_accounts, &accounts),
         tx.query(&s.accounts, &accounts),
@@ -115,6 +118,7 @@ pub async fn lock(tx: &Transaction<'_>, wanted: &Wanted) -> Result<Facts, Error>
         tx.query(&s.traces, &of_trace),
         tx.query(&s.quality, &lanes),
         tx.query(&s.known, &keys),
+        tx.query(&s.tombstones, &keys),
     )?;
     Ok(Facts {
         accounts: map(&accounts, account)?,
@@ -123,6 +127,10 @@ pub async fn lock(tx: &Transaction<'_>, wanted: &Wanted) -> Result<Facts, Error>
         quality: map(&quality, memory)?,
         halts,
         known: map(&known, |r| Ok((r.try_get(0)?, r.try_get(1)?)))?,
+        tombstones: tombstones
+            .iter()
+            .map(|r| Ok((r.try_get(0)?, r.try_get(1)?, r.try_get(2)?)))
+            .collect::<Result<_, Error>>()?,
     })
 }
 
@@ -144,6 +152,7 @@ struct Statements {
     traces: tokio_postgres::Statement,
     quality: tokio_postgres::Statement,
     known: tokio_postgres::Statement,
+    tombstones: tokio_postgres::Statement,
 }
 
 impl Statements {
@@ -158,6 +167,7 @@ impl Statements {
             traces: tx.prepare_cached(TRACES).await?,
             quality: tx.prepare_cached(QUALITY).await?,
             known: tx.prepare_cached(KNOWN).await?,
+            tombstones: tx.prepare_cached(TOMBSTONES).await?,
         })
     }
 }

@@ -47,6 +47,8 @@ async fn find(tx: &Transaction<'_>, name: &str) -> Result<Option<(String, Option
         "SELECT trace_id FROM outbox_orders WHERE idempotency_key = $1 AND trace_id IS NOT NULL
                UNION ALL
                SELECT trace_id FROM obs_exec_events WHERE idempotency_key = $1
+               UNION ALL
+               SELECT trace_id FROM order_commands WHERE target_key = $1
                LIMIT 1";
     let row = tx.query_opt(key, &[&name]).await?;
     row.map(|row| Ok((row.try_get(0)?, Some(name.to_string())))).transpose()
@@ -111,6 +113,7 @@ impl Order {
             decision_written: false,
             attempts: Vec::new(),
             fills: Vec::new(),
+            commands: Vec::new(),
             steps: Vec::new(),
             metrics: None,
         }
@@ -179,6 +182,12 @@ async fn parts(tx: &Transaction<'_>, trace: &str, orders: &mut [Order]) -> Resul
             filled_at: time(&row, "filled_at")?,
         });
     }
+    let sql = "SELECT * FROM order_commands WHERE target_key = ANY($1)
+                ORDER BY decided_at, idempotency_key";
+    for row in tx.query(sql, &[&keys]).await? {
+        let Some(at) = places.get(row.try_get::<_, &str>("target_key")?) else { continue };
+        orders[*at].commands.push(command(&row)?);
+    }
     let sql = "SELECT * FROM obs_exec_events WHERE trace_id = $1 ORDER BY exec_seq, event_id";
     for row in tx.query(sql, &[&trace]).await? {
         let Some(at) = of(&row)? else { continue };
@@ -200,6 +209,21 @@ async fn parts(tx: &Transaction<'_>, trace: &str, orders: &mut [Order]) -> Resul
         });
     }
     Ok(())
+}
+
+fn command(row: &Row) -> Result<Command, Error> {
+    Ok(Command {
+        idempotency_key: row.try_get("idempotency_key")?,
+        trace_id: row.try_get("trace_id")?,
+        action: row.try_get("action")?,
+        qty: row.try_get("qty")?,
+        limit_price: row.try_get("limit_price")?,
+        why: row.try_get("why")?,
+        decided_at: time(row, "decided_at")?,
+        status: row.try_get("status")?,
+        code: row.try_get("code")?,
+        reason: row.try_get("reason")?,
+    })
 }
 
 fn step(row: &Row) -> Result<Step, Error> {

@@ -46,6 +46,8 @@ metrics! {
     gate_requests: IntCounter("noctus_gate_requests_total"),
     /// Decisions committed, by action.
     gate_decisions: IntCounterVec("noctus_gate_decisions_total", &["action"]),
+    /// Order commands decided, by what they want and what became of it.
+    gate_commands: IntCounterVec("noctus_gate_commands_total", &["action", "status"]),
     /// Requests whose key and digest were known already.
     gate_replays: IntCounter("noctus_gate_replays_total"),
     /// Requests whose key was known with another digest.

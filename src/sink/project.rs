@@ -9,7 +9,10 @@ use apache_avro::Schema;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use self::rows::{AlertRow, DecisionRow, ExecEventRow, InferCallRow, PlanRunRow, Row};
+use self::rows::{
+    AlertRow, CommandOutcomeRow, DecisionRow, ExecEventRow, InferCallRow, PlanRunRow, Row,
+};
+use crate::domain::command::CommandOutcome;
 use crate::domain::event::{Alert, Decision, ExecEvent, InferCall, PlanRun};
 use crate::wire::{self, DecodeError, Subject};
 
@@ -21,8 +24,14 @@ const EARLIEST_US: i64 = 0;
 const LATEST_US: i64 = 4_102_444_800_000_000;
 
 /// The topics that the sink reads.
-pub const SUBJECTS: [Subject; 5] =
-    [Subject::Decision, Subject::Alert, Subject::ExecEvent, Subject::PlanRun, Subject::InferCall];
+pub const SUBJECTS: [Subject; 6] = [
+    Subject::Decision,
+    Subject::Alert,
+    Subject::ExecEvent,
+    Subject::PlanRun,
+    Subject::InferCall,
+    Subject::CommandOutcome,
+];
 
 /// The row of an Avro body of this subject that was written by `writer`.
 pub fn project(subject: Subject, body: &[u8], writer: &Schema) -> Result<Row, DecodeError> {
@@ -32,10 +41,13 @@ pub fn project(subject: Subject, body: &[u8], writer: &Schema) -> Result<Row, De
         Subject::ExecEvent => exec_event(wire::exec_event::decode(body, writer)?),
         Subject::PlanRun => plan_run(wire::plan_run::decode(body, writer)?),
         Subject::InferCall => infer_call(wire::infer_call::decode(body, writer)?),
-        Subject::OrderRequest | Subject::ProposalSet | Subject::Quote => Err(DecodeError::Schema {
-            subject: subject.name(),
-            why: "the sink has no table for it".into(),
-        }),
+        Subject::CommandOutcome => command_outcome(wire::command_outcome::decode(body, writer)?),
+        Subject::OrderRequest | Subject::ProposalSet | Subject::OrderCommand | Subject::Quote => {
+            Err(DecodeError::Schema {
+                subject: subject.name(),
+                why: "the sink has no table for it".into(),
+            })
+        }
     }
 }
 
@@ -128,6 +140,27 @@ pub fn exec_event(event: ExecEvent) -> Result<Row, DecodeError> {
         broker_rtt_ms: event.latency_ms.broker_rtt,
         total_ms: event.latency_ms.total,
         response,
+    }))
+}
+
+/// The row of what became of a command.
+pub fn command_outcome(event: CommandOutcome) -> Result<Row, DecodeError> {
+    Ok(Row::CommandOutcome(CommandOutcomeRow {
+        event_id: id(event.event_id.0)?,
+        trace_id: event.trace_id.to_string(),
+        decided_at: time("at", "invalid_at", event.at)?,
+        idempotency_key: event.idempotency_key.to_string(),
+        target_key: event.target_key.to_string(),
+        account: event.account.to_string(),
+        symbol: event.symbol.to_string(),
+        action: event.action.as_str(),
+        status: event.status.as_str(),
+        reason_code: event.reason_code,
+        reason: event.reason,
+        order_status: event.order_status,
+        qty: event.qty,
+        limit_price: event.limit_price,
+        requested_at: event.requested_at,
     }))
 }
 

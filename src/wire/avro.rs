@@ -17,6 +17,7 @@ use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{DecodeError, EncodeError, Subject, lint};
+use crate::domain::command::{CommandAction, CommandStatus};
 use crate::domain::event::{Action, EventId, OrderStatus, QualityVerdict, Severity};
 use crate::domain::money::WIRE_DECIMALS;
 use crate::domain::request::{Intent, OrderType, Side, TimeInForce};
@@ -383,7 +384,18 @@ macro_rules! word {
         }
     )+};
 }
-word!(Side, OrderType, TimeInForce, Intent, Action, QualityVerdict, Severity, OrderStatus);
+word!(
+    Side,
+    OrderType,
+    TimeInForce,
+    Intent,
+    Action,
+    QualityVerdict,
+    Severity,
+    OrderStatus,
+    CommandAction,
+    CommandStatus
+);
 
 macro_rules! text {
     ($($ty:ty),+) => {$(

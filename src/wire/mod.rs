@@ -4,10 +4,12 @@
 
 pub mod alert;
 pub mod avro;
+pub mod command_outcome;
 pub mod decision;
 pub mod exec_event;
 pub mod infer_call;
 pub mod lint;
+pub mod order_command;
 pub mod order_request;
 pub mod plan_run;
 pub mod proposal_set;
@@ -49,6 +51,8 @@ pub enum Subject {
     ExecEvent,
     PlanRun,
     InferCall,
+    OrderCommand,
+    CommandOutcome,
 }
 
 /// A schema and what its names mean, parsed once.
@@ -74,8 +78,8 @@ fn parse(text: &str) -> Parsed {
 macro_rules! schemas {
     ($($subject:ident: $topic:literal, [$($file:literal),+]);+ $(;)?) => {
         impl Subject {
-            /// Every subject, inputs first.
-            pub const ALL: [Subject; 8] = [$(Subject::$subject),+];
+            /// Every subject. A new one is the last: the fuzzer's seeds know them by their place.
+            pub const ALL: [Subject; 10] = [$(Subject::$subject),+];
 
             /// The message's name, which is also its record's name in the schema.
             pub fn name(self) -> &'static str {
@@ -121,6 +125,8 @@ schemas! {
     ExecEvent: "exec-events", ["exec_event_v1.0", "exec_event_v1.1"];
     PlanRun: "plan-runs", ["plan_run"];
     InferCall: "infer-calls", ["infer_call"];
+    OrderCommand: "order-commands", ["order_command"];
+    CommandOutcome: "command-outcomes", ["command_outcome"];
 }
 
 impl Subject {

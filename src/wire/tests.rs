@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::*;
 use super::{Subject, quote};
+use crate::domain::command::{CommandAction, CommandDraft, CommandOutcome, CommandStatus};
 use crate::domain::event::*;
 use crate::domain::request::*;
 use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId};
@@ -255,6 +256,46 @@ prop_compose! {
     }
 }
 
+fn action() -> impl Strategy<Value = CommandAction> {
+    select(vec![CommandAction::Cancel, CommandAction::Replace])
+}
+
+prop_compose! {
+    fn command_draft()(
+        (trace_id, account, symbol, target_key, idempotency_key) in
+            (text(), text(), text(), text(), text()),
+        action in action(), qty in option::of(wire_decimal()),
+        limit_price in option::of(wire_decimal()),
+        (requested_at, valid_until) in (micros(), option::of(micros())),
+        reason in option::of(text()), meta in btree_map(text(), text(), 0..5), version in text(),
+    ) -> CommandDraft {
+        CommandDraft {
+            schema_version: Some(version), trace_id, account, symbol, action, target_key, qty,
+            limit_price, requested_at, valid_until, reason, meta, idempotency_key,
+        }
+    }
+}
+
+prop_compose! {
+    fn command_outcome()(
+        (event_id, idempotency_key, target_key, trace_id, account, symbol) in
+            (event_id(), key(), key(), trace(), account(), symbol()),
+        action in action(),
+        status in select(vec![
+            CommandStatus::Accepted, CommandStatus::Refused, CommandStatus::Done,
+            CommandStatus::Failed,
+        ]),
+        (reason_code, reason, order_status) in (option::of(text()), text(), option::of(text())),
+        (qty, limit_price) in (option::of(wire_decimal()), option::of(wire_decimal())),
+        (requested_at, at) in (micros(), micros()),
+    ) -> CommandOutcome {
+        CommandOutcome {
+            event_id, idempotency_key, target_key, trace_id, account, symbol, action, status,
+            reason_code, reason, order_status, qty, limit_price, requested_at, at,
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -262,7 +303,7 @@ proptest! {
     fn what_is_written_is_read_again_and_written_the_same(
         order in order_draft(), set in proposal_set_draft(), (symbol, quote) in (symbol(), quote()),
         decision in decision(), alert in alert(), exec in exec_event(), run in plan_run(),
-        call in infer_call(),
+        call in infer_call(), command in command_draft(), outcome in command_outcome(),
     ) {
         macro_rules! again {
             ($module:ident, $subject:ident, $value:expr) => {{
@@ -279,6 +320,8 @@ proptest! {
         again!(exec_event, ExecEvent, exec);
         again!(plan_run, PlanRun, run);
         again!(infer_call, InferCall, call);
+        again!(order_command, OrderCommand, command);
+        again!(command_outcome, CommandOutcome, outcome);
         let body = quote::encode(&symbol, &quote).unwrap();
         prop_assert_eq!(quote::decode(&body, Subject::Quote.schema()).unwrap(), (symbol, quote));
     }
@@ -332,6 +375,8 @@ fn every_decoder(bytes: &[u8]) {
     let _ = exec_event::decode(bytes, Subject::ExecEvent.schema());
     let _ = plan_run::decode(bytes, Subject::PlanRun.schema());
     let _ = infer_call::decode(bytes, Subject::InferCall.schema());
+    let _ = order_command::decode(bytes, Subject::OrderCommand.schema());
+    let _ = command_outcome::decode(bytes, Subject::CommandOutcome.schema());
 }
 
 /// A varint, as Avro writes longs.
@@ -546,6 +591,8 @@ fn the_examples_of_every_subject_are_messages() {
     each!(exec_event, ExecEvent, ExecEvent);
     each!(plan_run, PlanRun, PlanRun);
     each!(infer_call, InferCall, InferCall);
+    each!(order_command, OrderCommand, CommandDraft);
+    each!(command_outcome, CommandOutcome, CommandOutcome);
     each(Subject::Quote, |json| {
         let mut fields = json.as_object().unwrap().clone();
         let symbol: Symbol = serde_json::from_value(fields.remove("symbol").unwrap()).unwrap();
@@ -585,6 +632,8 @@ fn the_seeds_of_the_fuzzer_are_messages() {
             Subject::ExecEvent => read!(exec_event),
             Subject::PlanRun => read!(plan_run),
             Subject::InferCall => read!(infer_call),
+            Subject::OrderCommand => read!(order_command),
+            Subject::CommandOutcome => read!(command_outcome),
         }
         seen.insert(subject);
     }

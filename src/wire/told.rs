@@ -21,6 +21,8 @@ pub fn json(subject: Subject, body: &[u8], writer: &Schema) -> Result<Value, Dec
         Subject::ExecEvent => of(subject, super::exec_event::decode(body, writer)?),
         Subject::PlanRun => of(subject, super::plan_run::decode(body, writer)?),
         Subject::InferCall => of(subject, super::infer_call::decode(body, writer)?),
+        Subject::OrderCommand => of(subject, super::order_command::decode(body, writer)?),
+        Subject::CommandOutcome => of(subject, super::command_outcome::decode(body, writer)?),
     }
 }
 

@@ -138,7 +138,7 @@ fn every_reason_of_a_dead_letter_is_in_the_catalogue_with_its_alert() {
         reasons.extend(block(path, from, to).iter().flat_map(|line| literals(line)));
     }
     // Fields: of the schemas (what is decoded), of the shape, of the gate.
-    for schema in ["order_request_v1.1", "proposal_set"] {
+    for schema in ["order_request_v1.1", "proposal_set", "order_command"] {
         let schema: serde_json::Value =
             serde_json::from_str(&read(&format!("schemas/{schema}.avsc"))).expect("it is JSON");
         let fields = schema["fields"].as_array().expect("a record has fields");

@@ -42,7 +42,7 @@ async fn apply_makes_every_topic_from_nothing_and_diff_is_then_clean() {
     let (code, told) = noctus(&prefix, &["diff", "--replication", "1"]);
     assert_eq!(code, 1, "{told}");
     assert!(told.contains("order-requests: is missing\n"), "{told}");
-    assert!(told.ends_with("9 topics, 9 difference(s) left\n"), "{told}");
+    assert!(told.ends_with("11 topics, 11 difference(s) left\n"), "{told}");
 
     let (code, told) = noctus(&prefix, &["apply", "--replication", "1", "--dry-run"]);
     assert_eq!(code, 0, "{told}");
@@ -55,9 +55,9 @@ async fn apply_makes_every_topic_from_nothing_and_diff_is_then_clean() {
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("order-requests: created, 12 partitions, replication 1\n"), "{told}");
     let (code, told) = noctus(&prefix, &["diff", "--replication", "1"]);
-    assert_eq!((code, &*told), (0, "9 topics, 0 difference(s) left\n"));
+    assert_eq!((code, &*told), (0, "11 topics, 0 difference(s) left\n"));
     let (code, told) = noctus(&prefix, &["apply", "--replication", "1"]);
-    assert_eq!((code, &*told), (0, "9 topics, 0 difference(s) left\n"), "again is harmless");
+    assert_eq!((code, &*told), (0, "11 topics, 0 difference(s) left\n"), "again is harmless");
 
     let settings = admin.settings(&[&config.topic("quotes")]).await.unwrap();
     let quotes = &settings[&config.topic("quotes")];
@@ -72,7 +72,7 @@ async fn drift_is_told_and_mended_and_nothing_else_is_touched() {
     let admin = Admin::new(&config).unwrap();
     let spec = Spec { replication: 1, ..Spec::embedded().with_partitions_max(2) };
     let made = topics::apply(&admin, &config, &spec).await.unwrap();
-    assert_eq!((made.done.len(), made.left), (9, vec![]));
+    assert_eq!((made.done.len(), made.left), (11, vec![]));
 
     let drift = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
@@ -107,10 +107,10 @@ async fn drift_is_told_and_mended_and_nothing_else_is_touched() {
 
     // Fewer partitions are never made, only told.
     let told = drifted(&spec).await;
-    assert_eq!(told.len(), 9);
+    assert_eq!(told.len(), 11);
     assert!(told[0].starts_with("order-requests: 3 partitions, 2 wanted; they are never taken"));
     let left = topics::apply(&admin, &config, &spec).await.unwrap();
-    assert_eq!((left.done.len(), left.left.len()), (0, 9));
+    assert_eq!((left.done.len(), left.left.len()), (0, 11));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,7 +151,7 @@ async fn many_ids_are_had_with_one_question_and_a_missing_topic_is_named() {
         Spec::embedded().topics.iter().map(|t| config.topic(&t.name)).collect();
     let ids = topic_ids(&config, &names).await.unwrap();
     let different: std::collections::BTreeSet<&String> = ids.values().collect();
-    assert_eq!((ids.len(), different.len()), (9, 9));
+    assert_eq!((ids.len(), different.len()), (11, 11));
     names.push(config.topic("no-such-topic"));
     let missing = topic_ids(&config, &names).await.unwrap_err().to_string();
     assert!(missing.contains("no-such-topic: run `noctus topics apply`"), "{missing}");

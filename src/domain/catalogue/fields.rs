@@ -29,8 +29,8 @@ pub(super) const FIELDS: &[[Entry; 2]] = &[
     field!("side", "BUY, SELL or FLAT", "BUY・SELL・FLAT のいずれか"),
     field!(
         "qty",
-        "above 0 for BUY and SELL, 0 for FLAT, at most 6 decimals and 28 digits",
-        "BUY と SELL は 0 より大、FLAT は 0、小数 6 桁・全体 28 桁まで"
+        "above 0 for BUY, SELL and REPLACE, 0 for FLAT, absent for CANCEL, at most 6 decimals and 28 digits",
+        "BUY・SELL・REPLACE は 0 より大、FLAT は 0、CANCEL では不可、小数 6 桁・全体 28 桁まで"
     ),
     field!(
         "order_type",
@@ -39,8 +39,8 @@ pub(super) const FIELDS: &[[Entry; 2]] = &[
     ),
     field!(
         "limit_price",
-        "above 0, given for LIMIT and STOP_LIMIT and for no other type",
-        "0 より大。LIMIT と STOP_LIMIT には必須で、他の種別では不可"
+        "above 0, given for LIMIT and STOP_LIMIT and for no other type; of a command, for REPLACE only",
+        "0 より大。LIMIT と STOP_LIMIT には必須で、他の種別では不可。指令では REPLACE だけが使う"
     ),
     field!(
         "stop_price",
@@ -77,9 +77,12 @@ pub(super) const FIELDS: &[[Entry; 2]] = &[
     field!("meta", "texts by name", "名前ごとの文字列"),
     field!(
         "idempotency_key",
-        "[A-Za-z0-9_-]{8,128}; a proposal set must have one",
-        "[A-Za-z0-9_-]{8,128}。提案セットには必須"
+        "[A-Za-z0-9_-]{8,128}; a proposal set and a command must have one, a command not that of its order",
+        "[A-Za-z0-9_-]{8,128}。提案セットと指令には必須で、指令は注文と別のキーを使う"
     ),
+    field!("action", "CANCEL or REPLACE", "CANCEL・REPLACE のいずれか"),
+    field!("target_key", "[A-Za-z0-9_-]{8,128}", "[A-Za-z0-9_-]{8,128}"),
+    field!("reason", "a text of at most 200 characters", "200 文字までの文字列"),
     field!("proposals", "1 to 64 of them, each readable", "1〜64 件。それぞれ読めること"),
     field!(
         "price_hint",

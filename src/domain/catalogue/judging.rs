@@ -227,6 +227,31 @@ pub(super) const DECISIONS: &[Entry] = &[
             "頻発するなら、送り手の時計とコンシューマの遅れを確認する。",
         ),
     ),
+    alert(
+        "do.cancelled_before",
+        Low,
+        (
+            "An order came after the command that cancels it: it is decided REJECT and never sent; its key stays so.",
+            "Nothing. If it happens often, the producer's commands overtake its orders: look at the lag of order-requests.",
+        ),
+        (
+            "注文が、それを取り消す指令より後に来た。REJECT と決定し、送らない。そのキーは以後もそのままである。",
+            "対応は不要。頻発するなら、指令が注文を追い越している。order-requests の遅れを確認する。",
+        ),
+    ),
+    entry(
+        Decision,
+        "cancelled",
+        None,
+        (
+            "REJECT: a command had cancelled the order before it came.",
+            "Send it again with a new key, if it is wanted after all.",
+        ),
+        (
+            "REJECT。注文が来る前に、指令がその注文を取り消していた。",
+            "やはり必要なら、新しいキーで送り直す。",
+        ),
+    ),
     entry(
         Decision,
         "expired",

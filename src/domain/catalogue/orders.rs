@@ -21,11 +21,11 @@ pub(super) const ALERTS: &[Entry] = &[
         "do.cancel_refused",
         High,
         (
-            "The broker refuses to cancel an order that a halt or a person wants cancelled: it goes on working there.",
+            "The broker refuses to cancel an order that a halt, a person or its producer wants cancelled: it goes on working there.",
             "Cancel it at the broker by hand. Ask again with `noctus orders cancel` once the reason is gone.",
         ),
         (
-            "停止または担当者が取り消したい注文の取り消しを、ブローカーが拒んだ。注文は生きたままである。",
+            "停止、担当者または送り手が取り消したい注文の取り消しを、ブローカーが拒んだ。注文は生きたままである。",
             "ブローカーの画面で取り消す。理由がなくなったら `noctus orders cancel` でもう一度求める。",
         ),
     ),
@@ -200,6 +200,11 @@ pub(super) const CODES: &[Entry] = &[
         "cancelled_by_hand",
         "CANCELLED because a person wanted it (`noctus orders cancel`): not sent, or cancelled at the broker.",
         "担当者の指示 (`noctus orders cancel`) による CANCELLED。送信前に、またはブローカーで取り消された。",
+    ),
+    on_its_own(
+        "cancelled_by_producer",
+        "CANCELLED because its producer wanted it (topic `order-commands`): not sent, or cancelled at the broker.",
+        "送り手の指令 (トピック `order-commands`) による CANCELLED。送信前に、またはブローカーで取り消された。",
     ),
     on_its_own(
         "halted_here",

@@ -95,6 +95,8 @@ impl Words {
             ),
             (Kind::Exec, true) => ("Exec events", "`reason_code` of an exec event."),
             (Kind::Exec, false) => ("執行イベント", "執行イベントの `reason_code`。"),
+            (Kind::Command, true) => ("Order commands", "`reason_code` of a command's outcome."),
+            (Kind::Command, false) => ("注文への指令", "指令の結果の `reason_code`。"),
         }
     }
 }

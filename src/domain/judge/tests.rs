@@ -53,6 +53,26 @@ fn f11_what_comes_too_late_or_too_early_is_a_reject_with_one_alert_and_no_qualit
 }
 
 #[test]
+fn f16_an_order_that_was_cancelled_before_it_came_is_a_reject_whatever_else_holds() {
+    let draft = json!({"trace_id": "t", "symbol": "USDJPY", "side": "BUY", "qty": "1",
+        "requested_at": NOW, "quality": {"missing_ratio": 0.0, "data_lag_min": 1.0}});
+    let draft: OrderDraft = serde_json::from_value(draft).unwrap();
+    let intake = Intake::Order(draft.check().unwrap());
+    let now = NOW.parse().unwrap();
+    let facts = Facts { cancelled: true, ..Facts::default() };
+    let j = judge(&intake, &facts, &Policies::default(), now);
+    assert_eq!((j.action, j.decided_qty, j.quality), (Action::Reject, Decimal::ZERO, None));
+    assert!(j.reason.starts_with("cancelled: "), "{}", j.reason);
+    let fired: Vec<&str> = j.alerts.iter().map(|a| a.policy_name.as_str()).collect();
+    assert_eq!(fired, ["do.cancelled_before"]);
+    // The fact is recorded, so that judging again says the same; where it does not hold, it is not written.
+    let recorded = serde_json::to_value(&facts).unwrap();
+    assert_eq!(serde_json::from_value::<Facts>(recorded).unwrap(), facts);
+    let plain = serde_json::to_value(Facts::default()).unwrap();
+    assert!(plain.get("cancelled").is_none(), "{plain}");
+}
+
+#[test]
 fn flat_is_held_by_memory_with_a_low_alert_only_if_memory_alone_holds_it() {
     let of = |lag: f64, memory: &str| {
         let input = QualityInput { missing_ratio: Some(0.0), data_lag_min: Some(lag) };

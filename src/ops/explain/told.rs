@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::demo::report::Ink;
 use crate::domain::event::{self, Candidate, PolicyDigests, Quality, Quote};
 use crate::domain::money::plain;
-use crate::pg::story::{Alert, Attempt, Hop, Ledger, Order, Owed, Step, Story};
+use crate::pg::story::{Alert, Attempt, Command, Hop, Ledger, Order, Owed, Step, Story};
 
 /// Questions about an unknown outcome before it is PARKED (C-OUT-3).
 const QUESTIONS_MAX: i32 = 6;
@@ -49,6 +49,10 @@ fn order(ink: Ink, order: &Order) -> Vec<String> {
     for (nth, attempt) in order.attempts.iter().enumerate() {
         let name = if nth == 0 { "sent" } else { "" };
         out.push(format!("  {name:<10}{}", self::attempt(ink, attempt)));
+    }
+    for (nth, command) in order.commands.iter().enumerate() {
+        let name = if nth == 0 { "commands" } else { "" };
+        out.push(format!("  {name:<10}{}", self::command(ink, command)));
     }
     for (nth, step) in order.steps.iter().enumerate() {
         let name = if nth == 0 { "broker" } else { "" };
@@ -209,6 +213,23 @@ fn attempt(ink: Ink, attempt: &Attempt) -> String {
     format!("attempt {no} at {start} by {worker}: {coloured}{took}{under}{why}")
 }
 
+fn command(ink: Ink, command: &Command) -> String {
+    let mut asked = command.action.clone();
+    for (name, term) in [("qty", command.qty), ("limit", command.limit_price)] {
+        if let Some(term) = term {
+            asked.push_str(&format!(" {name} {}", plain(term)));
+        }
+    }
+    let status = match command.status.as_str() {
+        "ACCEPTED" | "DONE" => ink.green(&command.status),
+        other => ink.yellow(other),
+    };
+    let code = command.code.as_ref().map_or(String::new(), |code| format!(" {code}"));
+    let why = command.why.as_ref().map_or(String::new(), |why| format!("; asked because: {why}"));
+    let (when, key, reason) = (at(command.decided_at), &command.idempotency_key, &command.reason);
+    format!("{asked} at {when} by command {key}: {status}{code}: {reason}{why}")
+}
+
 fn step(ink: Ink, step: &Step) -> String {
     let mut line = format!("{} {:<17}{}", step.exec_seq, step.status, at(step.sent_at));
     let fill = &step.response["last_fill"];
@@ -315,6 +336,7 @@ fn timeline(ink: Ink, hops: &[Hop]) -> Vec<String> {
         let more = match hop.kind.as_str() {
             "ALERT" => hop.payload["reason"].as_str().unwrap_or_default().to_string(),
             "EXEC" => format!("step {}", hop.payload["exec_seq"]),
+            "COMMAND" => hop.payload["reason"].as_str().unwrap_or_default().to_string(),
             _ => String::new(),
         };
         let line = format!("{offset:>14}  {} {action}  {}", hop.kind, ink.dim(&more));

@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn what_is_signed_carries_the_brokers_timestamp() {
         for topic in Spec::embedded().topics {
-            let signed = ["order-requests", "proposal-sets", "quotes"].contains(&&*topic.name);
+            let signed = ["order-requests", "proposal-sets", "order-commands", "quotes"];
+            let signed = signed.contains(&&*topic.name);
             assert_eq!(topic.timestamp == Timestamp::LogAppend, signed, "{}", topic.name);
         }
     }
@@ -229,7 +230,7 @@ mod tests {
             spec.topics.iter().find(|t| t.name == name).map(|t| t.max_message_bytes as usize)
         };
         let value_max_bytes = Config::default().gate.value_max_bytes;
-        let inputs = ["order-requests", "proposal-sets", "quotes"];
+        let inputs = ["order-requests", "proposal-sets", "order-commands", "quotes"];
         for input in inputs {
             assert!(size(input) >= Some(value_max_bytes + 16_384), "{input}");
             assert!(size("dead-letters") >= size(input).map(|s| s + 65_536), "{input}");

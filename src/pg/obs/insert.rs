@@ -7,7 +7,9 @@ use tokio_postgres::Error;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::PgTime;
-use crate::sink::project::rows::{AlertRow, DecisionRow, ExecEventRow, InferCallRow, PlanRunRow};
+use crate::sink::project::rows::{
+    AlertRow, CommandOutcomeRow, DecisionRow, ExecEventRow, InferCallRow, PlanRunRow,
+};
 
 macro_rules! column {
     ($rows:ident, $f:expr) => {
@@ -184,6 +186,44 @@ pub(super) async fn alerts(tx: &Transaction<'_>, rows: &[&AlertRow]) -> Result<u
             &column!(rows, |r| r.reason.as_str()),
             &column!(rows, |r| Json(&r.details)),
             &column!(rows, |r| PgTime(r.created_at)),
+        ],
+    )
+    .await
+}
+
+/// How many were new.
+pub(super) async fn command_outcomes(
+    tx: &Transaction<'_>,
+    rows: &[&CommandOutcomeRow],
+) -> Result<u64, Error> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    number(
+        tx,
+        "INSERT INTO obs_command_outcomes (event_id, trace_id, decided_at, idempotency_key, target_key,
+                account, symbol, action, status, reason_code, reason, order_status, qty, limit_price,
+                requested_at)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[],
+                $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+                $12::text[], $13::numeric[], $14::numeric[], $15::timestamptz[])
+         ON CONFLICT DO NOTHING",
+        &[
+            &column!(rows, |r| r.event_id.as_str()),
+            &column!(rows, |r| r.trace_id.as_str()),
+            &column!(rows, |r| PgTime(r.decided_at)),
+            &column!(rows, |r| r.idempotency_key.as_str()),
+            &column!(rows, |r| r.target_key.as_str()),
+            &column!(rows, |r| r.account.as_str()),
+            &column!(rows, |r| r.symbol.as_str()),
+            &column!(rows, |r| r.action),
+            &column!(rows, |r| r.status),
+            &column!(rows, |r| r.reason_code.as_deref()),
+            &column!(rows, |r| r.reason.as_str()),
+            &column!(rows, |r| r.order_status.as_deref()),
+            &column!(rows, |r| r.qty),
+            &column!(rows, |r| r.limit_price),
+            &column!(rows, |r| PgTime(r.requested_at)),
         ],
     )
     .await

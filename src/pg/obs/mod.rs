@@ -69,12 +69,13 @@ pub struct Written {
 /// Writes the rows of a batch; their months must be there. [`measure`] has to follow in the same transaction.
 pub async fn write(tx: &Transaction<'_>, rows: &Rows<'_>) -> Result<Written, Error> {
     // Sent one behind the other, answered in the same order: one round trip.
-    let (plan_runs, infer_calls, decisions, exec_events, alerts) = tokio::try_join!(
+    let (plan_runs, infer_calls, decisions, exec_events, alerts, commands) = tokio::try_join!(
         insert::plan_runs(tx, &rows.plan_runs),
         insert::infer_calls(tx, &rows.infer_calls),
         insert::decisions(tx, &rows.decisions),
         insert::exec_events(tx, &rows.exec_events),
         insert::alerts(tx, &rows.alerts),
+        insert::command_outcomes(tx, &rows.command_outcomes),
     )?;
     let mut written = Written::default();
     let mut count = |table, given: usize, new: u64| {
@@ -87,6 +88,7 @@ pub async fn write(tx: &Transaction<'_>, rows: &Rows<'_>) -> Result<Written, Err
     count("obs_decisions", rows.decisions.len(), decisions.len() as u64);
     count("obs_exec_events", rows.exec_events.len(), exec_events.len() as u64);
     count("obs_alerts", rows.alerts.len(), alerts);
+    count("obs_command_outcomes", rows.command_outcomes.len(), commands);
     let steps = rows.exec_events.iter().filter(|r| exec_events.contains(&r.event_id));
     let decided = rows.decisions.iter().filter(|r| decisions.contains(&r.event_id));
     let touched = steps

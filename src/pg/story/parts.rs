@@ -34,6 +34,8 @@ pub struct Order {
     pub decision_written: bool,
     pub attempts: Vec<Attempt>,
     pub fills: Vec<Fill>,
+    /// What its producer wanted done with it afterwards, in the order of deciding.
+    pub commands: Vec<Command>,
     pub steps: Vec<Step>,
     pub metrics: Option<Metrics>,
 }
@@ -88,6 +90,23 @@ pub struct Attempt {
     pub client_order_id: Option<String>,
     /// Digest of what the broker said it could then (`noctus broker capabilities`).
     pub capabilities: Option<String>,
+}
+
+/// One command about it.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct Command {
+    pub idempotency_key: String,
+    pub trace_id: String,
+    pub action: String,
+    pub qty: Option<Decimal>,
+    pub limit_price: Option<Decimal>,
+    /// The producer's reason.
+    pub why: Option<String>,
+    pub decided_at: Timestamp,
+    pub status: String,
+    pub code: Option<String>,
+    pub reason: String,
 }
 
 /// One fill that was applied.

@@ -90,6 +90,27 @@ pub struct AlertRow {
     pub created_at: Timestamp,
 }
 
+/// A row of `obs_command_outcomes`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[allow(missing_docs)]
+pub struct CommandOutcomeRow {
+    pub event_id: String,
+    pub trace_id: String,
+    pub decided_at: Timestamp,
+    pub idempotency_key: String,
+    pub target_key: String,
+    pub account: String,
+    pub symbol: String,
+    pub action: &'static str,
+    pub status: &'static str,
+    pub reason_code: Option<String>,
+    pub reason: String,
+    pub order_status: Option<String>,
+    pub qty: Option<Decimal>,
+    pub limit_price: Option<Decimal>,
+    pub requested_at: Timestamp,
+}
+
 /// A row of `obs_do_metrics`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[allow(missing_docs)]
@@ -121,6 +142,7 @@ pub enum Row {
     Decision(DecisionRow),
     ExecEvent(ExecEventRow),
     Alert(AlertRow),
+    CommandOutcome(CommandOutcomeRow),
 }
 
 /// The rows of a batch, by table.
@@ -132,6 +154,7 @@ pub struct Rows<'a> {
     pub decisions: Vec<&'a DecisionRow>,
     pub exec_events: Vec<&'a ExecEventRow>,
     pub alerts: Vec<&'a AlertRow>,
+    pub command_outcomes: Vec<&'a CommandOutcomeRow>,
 }
 
 /// A month in UTC: one partition of each table.
@@ -161,6 +184,7 @@ impl<'a> Rows<'a> {
                 Row::Decision(row) => all.decisions.push(row),
                 Row::ExecEvent(row) => all.exec_events.push(row),
                 Row::Alert(row) => all.alerts.push(row),
+                Row::CommandOutcome(row) => all.command_outcomes.push(row),
             }
         }
         all.plan_runs.sort_by(|a, b| a.event_id.cmp(&b.event_id));
@@ -168,6 +192,7 @@ impl<'a> Rows<'a> {
         all.decisions.sort_by(|a, b| a.event_id.cmp(&b.event_id));
         all.exec_events.sort_by(|a, b| a.event_id.cmp(&b.event_id));
         all.alerts.sort_by(|a, b| a.event_id.cmp(&b.event_id));
+        all.command_outcomes.sort_by(|a, b| a.event_id.cmp(&b.event_id));
         all
     }
 
@@ -178,6 +203,7 @@ impl<'a> Rows<'a> {
         let decisions = self.decisions.iter().map(|r| r.made_at);
         let exec = self.exec_events.iter().map(|r| r.sent_at);
         let alerts = self.alerts.iter().map(|r| r.created_at);
-        plan.chain(infer).chain(decisions).chain(exec).chain(alerts)
+        let commands = self.command_outcomes.iter().map(|r| r.decided_at);
+        plan.chain(infer).chain(decisions).chain(exec).chain(alerts).chain(commands)
     }
 }

@@ -32,6 +32,10 @@ fn every_example_becomes_the_row_of_its_snapshot() {
     insta::assert_json_snapshot!("clamp", row_of!(Alert, alert, "alerts/clamp"));
     insta::assert_json_snapshot!("no_trace", row_of!(Alert, alert, "alerts/without-a-trace"));
     insta::assert_json_snapshot!("start", row_of!(PlanRun, plan_run, "plan-runs/start"));
+    let cancel = row_of!(CommandOutcome, command_outcome, "command-outcomes/cancel");
+    insta::assert_json_snapshot!("cancel", cancel);
+    let too_late = row_of!(CommandOutcome, command_outcome, "command-outcomes/too-late");
+    insta::assert_json_snapshot!("too_late", too_late);
     insta::assert_json_snapshot!("call", row_of!(InferCall, infer_call, "infer-calls/ok"));
 }
 
@@ -42,7 +46,7 @@ fn no_example_is_left_out_of_the_snapshots() {
         .map(|s| format!("{}/schemas/examples/{}", env!("CARGO_MANIFEST_DIR"), s.topic()))
         .map(|folder| std::fs::read_dir(folder).unwrap().count())
         .sum();
-    assert_eq!(files, 9, "a new example wants a line above");
+    assert_eq!(files, 11, "a new example wants a line above");
 }
 
 fn reason(row: Result<Row, DecodeError>) -> &'static str {

@@ -3,6 +3,7 @@
 
 mod caps;
 mod clocks;
+mod commands;
 mod crash;
 mod exhausted;
 mod fenced;

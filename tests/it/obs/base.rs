@@ -1,6 +1,7 @@
 //! A database of its own on the stack's Postgres, and events made by hand.
 
 use jiff::{SignedDuration, Timestamp};
+use noctus::domain::command::{CommandAction, CommandOutcome, CommandStatus};
 use noctus::domain::event::{
     Action, Alert, BrokerRef, Decision, EventId, ExecEvent, Fill, InferCall, LatencyMs,
     OrderStatus, PlanRun, PolicyDigests, Severity, Step, Subject as About,
@@ -72,13 +73,14 @@ impl Base {
     }
 }
 
-pub const TABLES: [&str; 6] = [
+pub const TABLES: [&str; 7] = [
     "obs_plan_runs",
     "obs_infer_calls",
     "obs_decisions",
     "obs_exec_events",
     "obs_alerts",
     "obs_do_metrics",
+    "obs_command_outcomes",
 ];
 
 /// 2025-08-23T11:00:00Z and so many milliseconds.
@@ -236,6 +238,28 @@ impl Order {
             severity: Severity::Medium,
             reason: "700 > 500".into(),
             details: json!({"before": "700", "after": "500"}),
+            at,
+        })
+        .expect("a row")
+    }
+
+    /// The outcome of a command that cancels it.
+    pub fn commanded(&self, at: Timestamp) -> Row {
+        project::command_outcome(CommandOutcome {
+            event_id: self.id("command", 0),
+            idempotency_key: IdempotencyKey::new(&format!("cancel-{}", self.key)).expect("a key"),
+            target_key: self.key.clone(),
+            trace_id: self.trace.clone(),
+            account: Account::new("main").expect("an account"),
+            symbol: Symbol::new("USDJPY").expect("a symbol"),
+            action: CommandAction::Cancel,
+            status: CommandStatus::Refused,
+            reason_code: Some("too_late".into()),
+            reason: "the order is FILLED".into(),
+            order_status: Some("FILLED".into()),
+            qty: None,
+            limit_price: None,
+            requested_at: at,
             at,
         })
         .expect("a row")

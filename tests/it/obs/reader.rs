@@ -32,6 +32,7 @@ async fn the_reader_reads_every_obs_table_and_view_and_nothing_else() {
     let order = Order::new("run-1", "order-00001");
     // Months that were made after the rights were given: they are read through their tables.
     base.write(order.everything()).await;
+    base.write(vec![order.commanded(at(60))]).await;
     let client = base.pool.get().await.expect("a connection");
     client.batch_execute("SET ROLE noctus_reader").await.expect("the role is there");
     for table in TABLES.iter().chain(&VIEWS) {

@@ -1,0 +1,177 @@
+//! Owns what becomes of the commands of a batch: which are replays, what is decided of the others, and their rows. Pure.
+//! Never touches an order: an accepted cancel is wanted, and dispatch carries it out (C-CMD).
+//! Invariant: a command's key is decided once; what it says of an order is what the transaction holds under lock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+
+use super::refusal::{Reason, Refusal};
+use crate::domain::command::rule::{Effect, Target, Verdict, decide};
+use crate::domain::command::{CommandOutcome, OrderCommand};
+use crate::domain::event::{EventId, OrderStatus, Subject as About};
+use crate::kafka::record::Record;
+use crate::pg::admission::LedgerRow;
+use crate::pg::commands::{self, Cancel, CommandRow, Known, Order};
+
+/// A command and where it came from.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// What is asked.
+    pub command: OrderCommand,
+    /// What makes it this command and no other.
+    pub digest: [u8; 32],
+    /// The record, for a dead letter.
+    pub record: Record,
+}
+
+impl Command {
+    /// Its key, and the order it is about.
+    pub fn about(&self) -> commands::About {
+        commands::About {
+            key: self.command.idempotency_key.to_string(),
+            target_key: self.command.target_key.to_string(),
+            account: self.command.account.to_string(),
+            symbol: self.command.symbol.to_string(),
+        }
+    }
+}
+
+/// What became of the commands of a batch.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct Commanded {
+    pub outcomes: Vec<CommandOutcome>,
+    /// Sorted by key.
+    pub rows: Vec<CommandRow>,
+    pub cancels: Vec<Cancel>,
+    pub replays: usize,
+    pub conflicts: Vec<Refusal>,
+}
+
+/// Decides commands in their order, after the batch's requests: `decided` are the rows of those.
+pub fn commanded(
+    commands: &[Command],
+    known: Known,
+    decided: &[LedgerRow],
+    now: Timestamp,
+) -> Commanded {
+    let Known { commands: mut digests, orders } = known;
+    let of_batch: HashMap<&str, &LedgerRow> = decided.iter().map(|r| (r.key.as_str(), r)).collect();
+    let mut out = Commanded::default();
+    let mut cancels: BTreeMap<String, Cancel> = BTreeMap::new();
+    for command in commands {
+        let key = command.command.idempotency_key.as_str();
+        match digests.get(key) {
+            Some(digest) if *digest == command.digest => out.replays += 1,
+            Some(_) => out.conflicts.push(conflict(command)),
+            None => {
+                digests.insert(key.to_string(), command.digest.to_vec());
+                let target = target(&command.command, &orders, &of_batch);
+                let verdict = decide(&command.command, target, now);
+                if verdict.effect == Effect::Cancel {
+                    let cancel = wanted(&command.command);
+                    cancels.entry(cancel.order.clone()).or_insert(cancel);
+                }
+                out.outcomes.push(outcome(&command.command, target, &verdict, now));
+                out.rows.push(row(command, verdict, now));
+            }
+        }
+    }
+    // One order of claims for all workers: two that claim the same keys do not deadlock.
+    out.rows.sort_by(|a, b| a.about.key.cmp(&b.about.key));
+    out.cancels = cancels.into_values().collect();
+    out
+}
+
+fn target(
+    command: &OrderCommand,
+    orders: &HashMap<String, Order>,
+    of_batch: &HashMap<&str, &LedgerRow>,
+) -> Target {
+    let key = command.target_key.as_str();
+    let (account, symbol, status) = match (orders.get(key), of_batch.get(key)) {
+        (Some(order), _) => (order.account.as_str(), order.symbol.as_str(), order.status),
+        (None, Some(row)) => {
+            (row.account.as_str(), row.symbol.as_str(), OrderStatus::read(row.state))
+        }
+        (None, None) => return Target::Unknown,
+    };
+    if account != command.account.as_str() || symbol != command.symbol.as_str() {
+        return Target::OtherLane;
+    }
+    status.map_or(Target::NotSent, Target::Order)
+}
+
+fn wanted(command: &OrderCommand) -> Cancel {
+    let reason = command.reason.clone().unwrap_or_else(|| "its producer wants it cancelled".into());
+    Cancel {
+        order: command.target_key.to_string(),
+        command: command.idempotency_key.to_string(),
+        reason,
+    }
+}
+
+fn outcome(
+    command: &OrderCommand,
+    target: Target,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> CommandOutcome {
+    let (qty, limit_price) = command.terms();
+    CommandOutcome {
+        event_id: EventId::new(About::Key(&command.idempotency_key), "command", 0),
+        idempotency_key: command.idempotency_key.clone(),
+        target_key: command.target_key.clone(),
+        trace_id: command.trace_id.clone(),
+        account: command.account.clone(),
+        symbol: command.symbol.clone(),
+        action: command.action(),
+        status: verdict.status,
+        reason_code: verdict.code.map(String::from),
+        reason: verdict.reason.clone(),
+        order_status: match target {
+            Target::Order(status) => Some(status.as_str().into()),
+            _ => None,
+        },
+        qty,
+        limit_price,
+        requested_at: command.requested_at,
+        at: now,
+    }
+}
+
+fn row(command: &Command, verdict: Verdict, now: Timestamp) -> CommandRow {
+    let Command { command: asked, digest, record } = command;
+    let (qty, limit_price) = asked.terms();
+    CommandRow {
+        about: command.about(),
+        digest: *digest,
+        trace_id: asked.trace_id.to_string(),
+        action: asked.action().as_str(),
+        qty,
+        limit_price,
+        why: asked.reason.clone(),
+        requested_at: asked.requested_at,
+        valid_until: asked.valid_until,
+        decided_at: now,
+        status: verdict.status.as_str(),
+        code: verdict.code,
+        reason: verdict.reason,
+        tombstone: verdict.effect == Effect::Tombstone,
+        topic_id: record.topic_id.to_string(),
+        partition: record.partition,
+        offset: record.offset,
+    }
+}
+
+fn conflict(command: &Command) -> Refusal {
+    let key = &command.command.idempotency_key;
+    Refusal {
+        record: command.record.clone(),
+        reason: Reason::IdempotencyConflict,
+        why: format!("key {key} was decided before with another command; that one stands"),
+        trace_id: Some(command.command.trace_id.clone()),
+        idempotency_key: Some(key.clone()),
+    }
+}
