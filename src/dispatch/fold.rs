@@ -53,7 +53,7 @@ pub enum Finding {
     NoAnswer { code: &'static str, retry_after_ms: u64 },
     /// This broker answers no questions.
     CannotAsk,
-    /// It was to be sent again, and must not be now.
+    /// It was to be sent again, or asked about, and neither was done.
     AskAgain,
 }
 

@@ -167,6 +167,11 @@ impl Lanes {
         idle.into_iter().map(offer).collect()
     }
 
+    /// How many lanes have a batch in flight.
+    pub fn busy(&self) -> usize {
+        self.held.values().filter(|lane| lane.busy).count()
+    }
+
     /// Every lane held.
     pub fn all(&self) -> Vec<HeldLane> {
         self.list(|_| true)

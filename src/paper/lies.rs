@@ -64,6 +64,15 @@ pub struct Lies {
     /// Orders cannot be asked about
     #[arg(long)]
     pub no_query: bool,
+    /// Say that so many orders, cancels and replaces a second are taken; 0: say nothing of it
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub orders_per_s: u32,
+    /// Answer every call of the contract with 503 and Retry-After, and do not apply it
+    #[arg(long)]
+    pub maintenance: bool,
+    /// No event is told
+    #[arg(long)]
+    pub no_events: bool,
     /// Never tell every N-th event
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub drop_event_every: u64,

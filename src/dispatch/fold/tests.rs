@@ -31,6 +31,7 @@ pub(in crate::dispatch) fn manners() -> Manners {
         cancel: false,
         events: false,
         positions: false,
+        rate_limits: vec![],
     };
     Manners { capabilities, settle_ms: 5_000 }
 }
