@@ -42,6 +42,8 @@ pub struct Claim {
     pub sends: HashMap<LaneKey, Vec<Claimed>>,
     /// Orders that are not sent: too old, halted, not for this broker.
     pub findings: Vec<Outcome>,
+    /// Lanes in which there was nothing to claim.
+    pub barren: Vec<LaneKey>,
 }
 
 /// Claims what these lanes have.
@@ -66,6 +68,11 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let rows =
         outbox::claimable(&tx, &ours, &halts, (per_lane, dispatch.ctx.config.dispatch.claim_max))
             .await?;
+    // Cut off by the limit, a lane says nothing of itself.
+    if rows.len() < dispatch.ctx.config.dispatch.claim_max {
+        let full: HashSet<LaneKey> = rows.iter().map(OrderRow::lane).collect();
+        claim.barren = idle.iter().map(|l| l.key.clone()).filter(|k| !full.contains(k)).collect();
+    }
     let epochs: HashMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
     let mut going = Vec::new();
     let mut unknown = HashSet::new();

@@ -229,6 +229,7 @@ async fn round(
     let most = dispatch.ctx.config.dispatch.in_flight_max;
     let room = most.saturating_sub(flights.lanes.busy());
     let claim = claim::claim(dispatch, &flights.lanes.idle(room)).await?;
+    flights.lanes.found_nothing(claim.barren.iter());
     for (lane, batch) in claim.sends {
         let Some(lease) = flights.lanes.depart(&lane) else {
             flights.lanes.doubt();
@@ -415,8 +416,12 @@ impl Dispatch {
     }
 
     fn manners(&self) -> Manners {
-        let settle_ms = self.ctx.config.broker.settle_ms;
-        Manners { capabilities: self.known.load().capabilities.clone(), settle_ms }
+        let config = &self.ctx.config.broker;
+        Manners {
+            capabilities: self.known.load().capabilities.clone(),
+            settle_ms: config.settle_ms,
+            late_fill_ms: config.late_fill_s.saturating_mul(1_000),
+        }
     }
 
     /// What is sent for a row: the same every time.

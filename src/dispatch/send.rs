@@ -205,7 +205,12 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
     let outcome = match asked {
         Asked::Known(view) => {
             let detail = json!({"order_ref": view.order_ref, "found_by": "query"});
-            of(row, Finding::Facts(events(&view)), Some(ended(&view)), detail, Some(&view), None)
+            let mut facts = events(&view);
+            // How it ended is known; what counts is a fill that came late.
+            if row.state.is_final() {
+                facts.retain(|event| matches!(event, Event::Fill(_)));
+            }
+            of(row, Finding::Facts(facts), Some(ended(&view)), detail, Some(&view), None)
         }
         Asked::Mismatch(view) => {
             dispatch.ctx.metrics.dispatch_mismatch.inc();

@@ -159,7 +159,12 @@ async fn cancel(
 ) -> Result<Response, Answer> {
     shared.is_meant(&headers)?;
     let wanted: CancelOrder = if body.is_empty() { CancelOrder::default() } else { parse(&body)? };
-    carry_out(&shared, &cut, Call::Cancel, &id, |desk, _| {
+    carry_out(&shared, &cut, Call::Cancel, &id, |desk, arrival| {
+        if arrival.refused {
+            return desk.refuse_cancel(&id, clock::now()).map_or_else(unknown_order, |view| {
+                refusal(StatusCode::CONFLICT, "cannot_cancel", "it goes on", Some(view))
+            });
+        }
         match desk.cancel(&id, wanted.reason, clock::now()) {
             Some(view) => answer(StatusCode::OK, &view),
             None => unknown_order(),

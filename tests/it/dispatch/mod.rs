@@ -2,6 +2,7 @@
 
 mod broker;
 mod floor;
+mod late;
 mod paced;
 mod refused;
 mod stopping;
