@@ -59,6 +59,11 @@ impl Cancels {
         Ok(found)
     }
 
+    /// How many are being asked.
+    pub fn flying(&self) -> usize {
+        self.asking.len()
+    }
+
     /// The broker has answered, or has not, and what it said is settled.
     pub fn landed(&mut self, key: &str) {
         self.asking.remove(key);

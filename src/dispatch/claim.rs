@@ -42,6 +42,8 @@ pub struct Claim {
     pub sends: HashMap<LaneKey, Vec<Claimed>>,
     /// Orders that are not sent: too old, halted, not for this broker.
     pub findings: Vec<Outcome>,
+    /// Lanes in which there was nothing to claim.
+    pub barren: Vec<LaneKey>,
 }
 
 /// Claims what these lanes have.
@@ -66,9 +68,15 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let rows =
         outbox::claimable(&tx, &ours, &halts, (per_lane, dispatch.ctx.config.dispatch.claim_max))
             .await?;
+    // Cut off by the limit, a lane says nothing of itself.
+    if rows.len() < dispatch.ctx.config.dispatch.claim_max {
+        let full: HashSet<LaneKey> = rows.iter().map(OrderRow::lane).collect();
+        claim.barren = idle.iter().map(|l| l.key.clone()).filter(|k| !full.contains(k)).collect();
+    }
     let epochs: HashMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
     let mut going = Vec::new();
     let mut unknown = HashSet::new();
+    let mut road = Road::new(dispatch, held_here);
     for row in rows {
         // Behind one that stays of unknown outcome opening orders wait (C-OUT-4).
         if !row.opening_qty.is_zero() && unknown.contains(&row.lane()) {
@@ -82,11 +90,11 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
                 }
                 claim.findings.push(local(row, finding));
             }
-            None => going.push((row, order)),
+            None if road.takes(&row) => going.push((row, order)),
+            None => {}
         }
     }
-    // Halted here: what was decided since waits for another host, or for the resume.
-    if going.is_empty() || held_here {
+    if going.is_empty() {
         return Ok(claim);
     }
     let attempts: Vec<(&OrderRow, i64)> =
@@ -129,6 +137,48 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     sent.inc_by(owed.len() as u64);
     dispatch.emitter.emit(room, batch, owed);
     Ok(claim)
+}
+
+/// One in so many flights may be an order that opens and waits for its turn: the others are for what matters more.
+const WAITING_PART: usize = 4;
+
+/// Which orders have a way to the broker; what has none stays NEW, where a halt or its age still ends it at once.
+struct Road {
+    /// Nothing is sent at all.
+    shut: bool,
+    /// Lanes that may still begin to wait with an order that opens.
+    room: usize,
+    waiting: HashSet<LaneKey>,
+    /// Behind an order that was left nothing of its lane goes (C-OUT-5).
+    left: HashSet<LaneKey>,
+}
+
+impl Road {
+    fn new(dispatch: &Dispatch, held_here: bool) -> Self {
+        let waiting_max = (dispatch.ctx.config.dispatch.in_flight_max / WAITING_PART).max(1);
+        Self {
+            // Halted here: what was decided since waits for another host, or for the resume.
+            shut: held_here || dispatch.broker.is_shut(),
+            room: dispatch.broker.room(waiting_max),
+            waiting: HashSet::new(),
+            left: HashSet::new(),
+        }
+    }
+
+    fn takes(&mut self, row: &OrderRow) -> bool {
+        let lane = row.lane();
+        if self.shut || self.left.contains(&lane) {
+            return false;
+        }
+        if row.opening_qty.is_zero() || self.waiting.contains(&lane) {
+            return true;
+        }
+        if self.waiting.len() >= self.room {
+            self.left.insert(lane);
+            return false;
+        }
+        self.waiting.insert(lane)
+    }
 }
 
 /// Why an order is not sent now, and what that makes of it.

@@ -53,7 +53,7 @@ pub enum Finding {
     NoAnswer { code: &'static str, retry_after_ms: u64 },
     /// This broker answers no questions.
     CannotAsk,
-    /// It was to be sent again, and must not be now.
+    /// It was to be sent again, or asked about, and neither was done.
     AskAgain,
 }
 
@@ -98,6 +98,8 @@ pub struct Outcome {
 pub struct Manners {
     pub capabilities: Capabilities,
     pub settle_ms: u64,
+    /// An order that was cancelled or has expired is asked about for so long.
+    pub late_fill_ms: u64,
 }
 
 impl Manners {
@@ -114,6 +116,13 @@ impl Manners {
     fn question_ms(&self, query_no: i32, jitter: f64) -> u64 {
         let doubled = self.first_question_ms() << query_no.clamp(0, QUESTIONS_MAX);
         (doubled as f64 * (1.0 + 0.1 * jitter.clamp(-1.0, 1.0))) as u64
+    }
+
+    /// The pause before the question after so many since the end: doubled, the last one at the end of the time.
+    fn late_pause_ms(&self, asked: i32) -> Option<u64> {
+        let after = |questions: i32| WORKING_POLL_MS * ((1_u64 << questions.clamp(0, 32)) - 1);
+        let left = self.late_fill_ms.checked_sub(after(asked)).filter(|left| *left > 0)?;
+        Some(left.min(after(asked + 1) - after(asked)))
     }
 
     /// Whether a second send of the same order makes no second order (C-OUT-2).
@@ -280,7 +289,8 @@ impl Fold<'_> {
         }
         match self.order.status {
             Accepted | PartiallyFilled => NextQuestion::InMs(manners.working_ms()),
-            New | Filled | Rejected | Cancelled | Expired | Parked => NextQuestion::Never,
+            Cancelled | Expired => self.after_the_end(manners),
+            New | Filled | Rejected | Parked => NextQuestion::Never,
             Sent | Unknown => NextQuestion::Keep,
         }
     }
@@ -311,6 +321,23 @@ impl Fold<'_> {
         }
         self.apply(&Event::Expire { code: "too_old".into() });
         NextQuestion::Never
+    }
+
+    /// Fills may come late, and nobody may tell of them: it is asked about for a while.
+    fn after_the_end(&mut self, manners: &Manners) -> NextQuestion {
+        if self.row.attempt_no == 0 || !manners.capabilities.query_by_client_id {
+            return NextQuestion::Never;
+        }
+        let asked = match self.row.state.is_final() {
+            false => 0,
+            true if self.outcome.finding == Finding::AskAgain => self.row.query_no,
+            true => self.row.query_no.saturating_add(1),
+        };
+        self.out.settled.query_no = asked;
+        match manners.late_pause_ms(asked) {
+            Some(pause) => NextQuestion::InMs(pause),
+            None => NextQuestion::Never,
+        }
     }
 
     fn mismatch(&mut self, view: &OrderView) {

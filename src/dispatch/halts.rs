@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::door::Door;
 use super::host::{self, watch_file};
+use crate::pg::Pool;
+use crate::pg::halts::{self, Says};
 use crate::pg::outbox::OrderRow;
 use crate::pg::risk::{self, HaltRow};
-use crate::pg::{Pool, halts};
 use crate::runtime::clock::{Boot, boot};
 use crate::runtime::context::Context;
 
@@ -82,6 +84,7 @@ impl Halts {
     /// Reads the halts now, and then again and again until `stop`, and confirms what was read.
     pub async fn watch(
         ctx: &Context,
+        door: Arc<Door>,
         stop: CancellationToken,
     ) -> Result<Self, super::DispatchError> {
         let (pool, worker) = (ctx.pool.clone(), ctx.worker.clone());
@@ -95,6 +98,7 @@ impl Halts {
             }
             None => None,
         };
+        let here = host.clone();
         tokio::spawn(async move {
             let mut confirmations = Confirmations { worker, told: None, older: Vec::new() };
             while !stop.is_cancelled() && !tell.is_closed() {
@@ -103,9 +107,16 @@ impl Halts {
                 match read(&pool, Some(&before)).await {
                     Ok(seen) => {
                         let number = seen.number;
+                        let here = here.as_ref().map(|here| here.borrow().clone());
+                        let held = here.filter(|host| host.holds(&seen.halts));
+                        let says = Says {
+                            number,
+                            halted_here: held.and_then(|host| host.halt).map(|halt| halt.reason),
+                            safe: door.safe.why(),
+                        };
                         drop(tell.send_replace(seen));
                         confirmations.superseded(before, number);
-                        confirmations.tell(&pool, number).await;
+                        confirmations.tell(&pool, says).await;
                     }
                     Err(error) => tracing::warn!(%error, "halts cannot be read: nothing is sent"),
                 }
@@ -147,6 +158,19 @@ impl Halts {
         Ok(Pass { _known: seen.known.clone(), _host: host.map(|host| host.known.clone()) })
     }
 
+    /// Waits until a halt stops the order.
+    pub async fn stopped(&self, order: &OrderRow) {
+        let mut seen = self.seen.clone();
+        loop {
+            if !matches!(self.check(order), Ok(_) | Err("halts_not_read")) {
+                return;
+            }
+            if seen.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// Whether this host is halted by its own file; and what that stops for good: whatever was decided before it.
     pub fn here(&self) -> (bool, Option<HaltRow>) {
         let Some(host) = &self.host else { return (false, None) };
@@ -158,7 +182,7 @@ impl Halts {
 /// What this sender has told about the halts it acts on (C-OUT-7).
 struct Confirmations {
     worker: Arc<str>,
-    told: Option<(i64, Boot)>,
+    told: Option<(Says, Boot)>,
     /// Knowledge before the newest halt that may still be in use by a write.
     older: Vec<Weak<()>>,
 }
@@ -170,27 +194,28 @@ impl Confirmations {
         }
     }
 
-    /// Confirms the newest halt, once no write on older knowledge is under way; and says that it lives.
-    async fn tell(&mut self, pool: &Pool, number: i64) {
+    /// Confirms the newest halt, once no write on older knowledge is under way; and says that it lives, and how.
+    async fn tell(&mut self, pool: &Pool, says: Says) {
         self.older.retain(|known| known.strong_count() > 0);
-        let number = match (self.older.is_empty(), self.told) {
-            (true, _) => number,
-            (false, Some((told, _))) => told,
+        let number = match (self.older.is_empty(), &self.told) {
+            (true, _) => says.number,
+            (false, Some((told, _))) => told.number,
             (false, None) => return,
         };
-        let is_told = |(told, at): (i64, Boot)| {
-            told == number && boot().since(at) < Duration::from_millis(HEARTBEAT_MS)
+        let says = Says { number, ..says };
+        let is_told = |(told, at): &(Says, Boot)| {
+            *told == says && boot().since(*at) < Duration::from_millis(HEARTBEAT_MS)
         };
-        if self.told.is_some_and(is_told) {
+        if self.told.as_ref().is_some_and(is_told) {
             return;
         }
         let confirmed: Result<(), super::DispatchError> = async {
-            halts::confirm(&pool.get().await?, &self.worker, number).await?;
+            halts::confirm(&pool.get().await?, &self.worker, &says).await?;
             Ok(())
         }
         .await;
         match confirmed {
-            Ok(()) => self.told = Some((number, boot())),
+            Ok(()) => self.told = Some((says, boot())),
             Err(error) => tracing::warn!(%error, number, "a halt is not confirmed yet"),
         }
     }

@@ -14,16 +14,36 @@ use super::events::{Notice, Scribe};
 use super::reconcile::{self, Ended, HOLD_MS};
 use super::{Dispatch, DispatchError};
 use crate::domain::event::Severity;
-use crate::owed::{self, Owed};
-use crate::pg::broker;
+use crate::owed::{self, Emitter, Owed};
+use crate::pg::{broker, halts};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
 
 /// Pause after a handshake or a comparison that failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// Pause between two counts of the dispatch processes that share the broker's limits.
+const COUNT: Duration = Duration::from_secs(1);
+
+/// How many dispatch processes live, this one among them.
+pub async fn senders(ctx: &Context) -> Result<u32, DispatchError> {
+    let others = halts::others(&ctx.pool.get().await?, &ctx.worker).await?;
+    Ok(u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1))
+}
+
+/// Takes this process's share of the broker's limits, as others come and go.
+pub async fn shares(dispatch: Arc<Dispatch>) {
+    while rest(&dispatch, COUNT).await {
+        match senders(&dispatch.ctx).await {
+            Ok(senders) => dispatch.broker.share(senders),
+            // Nothing is sent without Postgres.
+            Err(error) => tracing::debug!(%error, "who else sends is not known"),
+        }
+    }
+}
+
 /// Sleeps; false: it is time to stop.
-async fn rest(dispatch: &Dispatch, pause: Duration) -> bool {
+pub async fn rest(dispatch: &Dispatch, pause: Duration) -> bool {
     tokio::select! {
         () = dispatch.stop.cancelled() => false,
         () = tokio::time::sleep(pause) => true,
@@ -38,38 +58,52 @@ pub async fn handshakes(dispatch: Arc<Dispatch>, end: mpsc::Sender<HandshakeErro
     while rest(&dispatch, pause).await {
         pause = every;
         match shake_hands(&*dispatch.broker, &environment).await {
-            Ok(known) if known == *dispatch.known() => {}
-            Ok(known) => match note(&dispatch.ctx, &dispatch.scribe, &known).await {
-                Ok((batch, events)) => {
-                    dispatch.known.store(Arc::new(known));
-                    dispatch.emitter.emit(dispatch.emitter.room_now(), batch, events);
-                }
-                Err(error) => {
+            Ok(known) => {
+                if let Err(error) = take(&dispatch, known).await {
                     tracing::warn!(%error, "what the broker can is not noted yet");
                     pause = AGAIN;
                 }
-            },
+            }
             Err(HandshakeError::Unavailable { broker, why }) => {
-                tracing::warn!(broker, why, "the broker does not tell what it can");
+                tracing::warn!(broker, %why, "the broker does not tell what it can");
                 pause = AGAIN.min(every);
             }
-            Err(error) => {
-                let notice = Notice {
-                    policy_name: "do.capabilities_drift",
-                    severity: Severity::Critical,
-                    subject: dispatch.ctx.config.broker.name.clone(),
-                    reason: error.to_string(),
-                    details: json!({"broker": dispatch.ctx.config.broker.name}),
-                };
-                if let Err(error) = tell(&dispatch, &[notice]).await {
-                    tracing::error!(%error, "the alert could not be committed");
-                }
-                // Full: it ends already.
-                let _ = end.try_send(error);
-                return;
-            }
+            Err(error) => return unusable(&dispatch, error, &end).await,
         }
     }
+}
+
+/// From now on the broker is what it says it is.
+pub async fn take(dispatch: &Dispatch, known: Known) -> Result<(), DispatchError> {
+    if known == *dispatch.known() {
+        return Ok(());
+    }
+    let (batch, events) = note(&dispatch.ctx, &dispatch.scribe, &known).await?;
+    dispatch.broker.shaken_hands(&known);
+    dispatch.known.store(Arc::new(known));
+    dispatch.emitter.emit(dispatch.emitter.room_now(), batch, events);
+    Ok(())
+}
+
+/// The broker must not be used any more: that is told, and the role ends (F61).
+pub async fn unusable(
+    dispatch: &Dispatch,
+    error: HandshakeError,
+    end: &mpsc::Sender<HandshakeError>,
+) {
+    let notice = Notice {
+        policy_name: "do.capabilities_drift",
+        severity: Severity::Critical,
+        subject: dispatch.ctx.config.broker.name.clone(),
+        reason: error.to_string(),
+        details: json!({"broker": dispatch.ctx.config.broker.name}),
+    };
+    let told = tell(&dispatch.ctx, &dispatch.scribe, &dispatch.emitter, &[notice]).await;
+    if let Err(error) = told {
+        tracing::error!(%error, "the alert could not be committed");
+    }
+    // Full: it ends already.
+    let _ = end.try_send(error);
 }
 
 /// What was committed and is owed: the batch and its events.
@@ -102,16 +136,21 @@ pub async fn note(ctx: &Context, scribe: &Scribe, known: &Known) -> Result<Told,
 }
 
 /// Commits notices and emits them.
-async fn tell(dispatch: &Dispatch, notices: &[Notice]) -> Result<(), DispatchError> {
+pub async fn tell(
+    ctx: &Context,
+    scribe: &Scribe,
+    emitter: &Emitter,
+    notices: &[Notice],
+) -> Result<(), DispatchError> {
     let now = clock::now();
-    let events = notices.iter().map(|notice| dispatch.scribe.notice(notice, now));
+    let events = notices.iter().map(|notice| scribe.notice(notice, now));
     let events = events.collect::<Result<Vec<_>, _>>()?;
-    let room = dispatch.emitter.room_now();
-    let mut client = dispatch.ctx.pool.get().await?;
+    let room = emitter.room_now();
+    let mut client = ctx.pool.get().await?;
     let tx = client.transaction().await?;
-    let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
+    let batch = owed::insert(&tx, &ctx.worker, &events).await?;
     tx.commit().await?;
-    dispatch.emitter.emit(room, batch, events);
+    emitter.emit(room, batch, events);
     Ok(())
 }
 

@@ -11,17 +11,24 @@ use super::fold::{Finding, Outcome};
 use super::send::taken_over;
 use super::settle::{count, settle};
 use super::{Dispatch, DispatchError};
-use crate::pg::lanes::{self, HeldLane, LaneKey};
+use crate::pg::lanes::{self, HeldLane, LaneKey, Work};
 use crate::pg::outbox;
 use crate::runtime::clock::{Boot, boot};
 
 /// Longest pause of a lane whose sends do not leave, milliseconds; it begins at 100 and doubles.
 const PAUSE_MAX_MS: u64 = 5_000;
 
+/// Lanes held at most, those included whose orders only rest.
+const RESTING_MAX: usize = 10_000;
+
 struct Lane {
     epoch: i64,
     lease: Arc<Lease>,
     busy: bool,
+    /// As of the last look: something in it may be to be sent.
+    moves: bool,
+    /// And yet nothing could be claimed when it was offered last.
+    barren: bool,
     pause_ms: u64,
     not_before: Option<Boot>,
     worked_at: Boot,
@@ -107,40 +114,58 @@ impl Lanes {
 
     async fn take(&mut self, dispatch: &Dispatch, lease_ms: u64) -> Result<(), DispatchError> {
         let asked = boot();
-        let mut client = dispatch.ctx.pool.get().await?;
-        let mut wanted = lanes::with_work(&client).await?;
-        for key in &wanted {
-            if let Some(lane) = self.held.get_mut(key) {
-                lane.worked_at = asked;
+        let client = dispatch.ctx.pool.get().await?;
+        let work = lanes::with_work(&client).await?;
+        drop(client);
+        self.held.values_mut().for_each(|lane| lane.moves = false);
+        let (mut moving, mut resting) = (Vec::new(), Vec::new());
+        for Work { key, moves } in work {
+            match self.held.get_mut(&key) {
+                Some(lane) => {
+                    (lane.worked_at, lane.moves) = (asked, moves);
+                    // What comes next may be claimable.
+                    lane.barren &= moves;
+                }
+                None if moves => moving.push(key),
+                None => resting.push(key),
             }
         }
-        wanted.retain(|key| !self.held.contains_key(key));
-        // Twice what can fly: the rest is for other workers.
-        let room = (dispatch.ctx.config.dispatch.in_flight_max * 2).saturating_sub(self.held.len());
         // A host that is halted by its own file leaves them to others.
         let (held_here, _) = dispatch.halts.here();
-        if !wanted.is_empty() && room > 0 && !held_here {
-            let asked = boot();
-            let worker = &dispatch.ctx.worker;
-            let taken = lanes::take(&mut client, worker, lease_ms, &wanted, room).await?;
-            if !taken.is_empty() {
-                let stranded = outbox::stranded(&client, &taken).await?;
-                drop(client);
-                let findings: Vec<Outcome> = stranded.into_iter().map(taken_over).collect();
-                if !findings.is_empty() {
-                    tracing::warn!(
-                        orders = findings.len(),
-                        "took over attempts without an outcome"
-                    );
-                    count(dispatch, &settle(dispatch, &findings).await?);
-                }
-                self.held.extend(taken.into_iter().map(|lane| {
-                    let lease = Arc::new(Lease::new(asked, lease_ms));
-                    (lane.key, Lane::new(lane.epoch, lease, asked))
-                }));
-            }
+        if !held_here {
+            // Twice what can fly: the rest is for other workers. What only rests takes no place of what moves.
+            let most = dispatch.ctx.config.dispatch.in_flight_max * 2;
+            let room = most.saturating_sub(self.held.values().filter(|lane| lane.counts()).count());
+            self.take_some(dispatch, lease_ms, &moving, room).await?;
+            let room = RESTING_MAX.saturating_sub(self.held.len());
+            self.take_some(dispatch, lease_ms, &resting, room).await?;
         }
         self.looked = Some(asked);
+        Ok(())
+    }
+
+    /// Takes those of the lanes that nobody holds, at most `room`, and settles what their last holder left.
+    async fn take_some(
+        &mut self,
+        dispatch: &Dispatch,
+        lease_ms: u64,
+        wanted: &[LaneKey],
+        room: usize,
+    ) -> Result<(), DispatchError> {
+        if wanted.is_empty() || room == 0 {
+            return Ok(());
+        }
+        let asked = boot();
+        let mut client = dispatch.ctx.pool.get().await?;
+        let taken = lanes::take(&mut client, &dispatch.ctx.worker, lease_ms, wanted, room).await?;
+        drop(client);
+        if !taken.is_empty() {
+            reconcile(dispatch, &taken).await?;
+            self.held.extend(taken.into_iter().map(|lane| {
+                let lease = Arc::new(Lease::new(asked, lease_ms));
+                (lane.key, Lane::new(lane.epoch, lease, asked))
+            }));
+        }
         Ok(())
     }
 
@@ -150,21 +175,35 @@ impl Lanes {
         self.held.iter().filter(|(_, l)| wanted(l)).map(lane).collect()
     }
 
-    /// Lanes that may be claimed from now, at most `limit`; those first that were offered longest ago, or lanes in
-    /// which there is nothing to claim would keep others waiting for ever.
+    /// Lanes that may be claimed from now, at most `limit`: those in which something moves first, then those that were
+    /// offered longest ago, or lanes in which there is nothing to claim would keep others waiting for ever.
     pub fn idle(&mut self, limit: usize) -> Vec<HeldLane> {
         let now = boot();
         let is_idle = |lane: &Lane| {
             !lane.busy && lane.not_before.is_none_or(|at| now >= at) && lane.lease.holds(now)
         };
         let mut idle: Vec<_> = self.held.iter_mut().filter(|(_, lane)| is_idle(lane)).collect();
-        idle.sort_by_key(|(_, lane)| lane.offered);
+        idle.sort_by_key(|(_, lane)| (!lane.counts(), lane.offered));
         idle.truncate(limit);
         let offer = |(key, lane): (&LaneKey, &mut Lane)| {
             lane.offered = Some(now);
             HeldLane { key: key.clone(), epoch: lane.epoch }
         };
         idle.into_iter().map(offer).collect()
+    }
+
+    /// Nothing was to be claimed in these lanes: what is in them waits for something else.
+    pub fn found_nothing<'a>(&mut self, lanes: impl Iterator<Item = &'a LaneKey>) {
+        for key in lanes {
+            if let Some(lane) = self.held.get_mut(key) {
+                lane.barren = true;
+            }
+        }
+    }
+
+    /// How many lanes have a batch in flight.
+    pub fn busy(&self) -> usize {
+        self.held.values().filter(|lane| lane.busy).count()
     }
 
     /// Every lane held.
@@ -175,7 +214,7 @@ impl Lanes {
     /// A batch of the lane is about to fly; its fence.
     pub fn depart(&mut self, key: &LaneKey) -> Option<Arc<Lease>> {
         let lane = self.held.get_mut(key)?;
-        lane.busy = true;
+        (lane.busy, lane.barren) = (true, false);
         lane.worked_at = boot();
         Some(lane.lease.clone())
     }
@@ -223,6 +262,21 @@ async fn reconcile(dispatch: &Dispatch, lanes: &[HeldLane]) -> Result<(), Dispat
 
 impl Lane {
     fn new(epoch: i64, lease: Arc<Lease>, worked_at: Boot) -> Self {
-        Self { epoch, lease, busy: false, pause_ms: 0, not_before: None, worked_at, offered: None }
+        Self {
+            epoch,
+            lease,
+            busy: false,
+            moves: true,
+            barren: false,
+            pause_ms: 0,
+            not_before: None,
+            worked_at,
+            offered: None,
+        }
+    }
+
+    /// Whether it takes a place among those in which something moves.
+    fn counts(&self) -> bool {
+        self.busy || self.moves && !self.barren
     }
 }

@@ -5,6 +5,7 @@
 pub mod broker;
 mod cancel;
 mod claim;
+mod door;
 mod events;
 mod fence;
 mod fold;
@@ -14,8 +15,10 @@ mod heed;
 mod host;
 mod hourly;
 mod lanes;
+mod pace;
 mod reconcile;
 pub mod resolve;
+mod safe;
 mod send;
 mod settle;
 #[cfg(test)]
@@ -35,11 +38,13 @@ use self::broker::protocol::{ClientId, OrderView, PlaceOrder};
 use self::broker::rest::Rest;
 use self::broker::{Broker, client_order_id, on_tick};
 use self::cancel::Cancels;
+use self::door::Door;
 use self::events::Scribe;
 use self::fold::{Manners, Outcome};
 use self::halts::Halts;
 use self::heed::Ear;
 use self::lanes::Lanes;
+use self::safe::Outage;
 use crate::kafka::registry::RegistryError;
 use crate::owed::Emitter;
 use crate::pg::lanes::LaneKey;
@@ -113,7 +118,8 @@ impl DispatchError {
 /// What every part of dispatch needs.
 pub(crate) struct Dispatch {
     ctx: Context,
-    broker: Arc<dyn Broker>,
+    /// What everything is called through.
+    broker: Arc<Door>,
     known: ArcSwap<Known>,
     scribe: Scribe,
     emitter: Emitter,
@@ -198,6 +204,8 @@ fn listen_to_broker(
         tokio::spawn(follow::follow(broker, metrics, tell, dispatch.stop.clone()));
     }
     let (end, unusable) = mpsc::channel(1);
+    tokio::spawn(hourly::shares(dispatch.clone()));
+    tokio::spawn(safe::watch(dispatch.clone(), end.clone()));
     tokio::spawn(hourly::handshakes(dispatch.clone(), end));
     tokio::spawn(hourly::comparisons(dispatch.clone()));
     (heard, unusable)
@@ -217,9 +225,11 @@ async fn round(
         flights.landed.push(Landed { outcomes, ..Landed::default() });
         flights.settle(dispatch).await?;
     }
-    let room =
-        |f: &Flights| dispatch.ctx.config.dispatch.in_flight_max.saturating_sub(f.flying.len());
-    let claim = claim::claim(dispatch, &flights.lanes.idle(room(flights))).await?;
+    // Each its own room: sends that wait for their turn keep no cancel and no question back.
+    let most = dispatch.ctx.config.dispatch.in_flight_max;
+    let room = most.saturating_sub(flights.lanes.busy());
+    let claim = claim::claim(dispatch, &flights.lanes.idle(room)).await?;
+    flights.lanes.found_nothing(claim.barren.iter());
     for (lane, batch) in claim.sends {
         let Some(lease) = flights.lanes.depart(&lane) else {
             flights.lanes.doubt();
@@ -235,7 +245,27 @@ async fn round(
         flights.settle(dispatch).await?;
         wake.notify_one(); // there may be more behind them
     }
-    let cancels = flights.cancels.due(dispatch, &flights.lanes, room(flights)).await?;
+    if dispatch.broker.safe.check().is_ok() {
+        ask(dispatch, flights).await?;
+    }
+    if flights.counted.is_none_or(|at| boot().since(at) > COUNT_EVERY) {
+        flights.counted = Some(boot());
+        let client = dispatch.ctx.pool.get().await?;
+        let open = &dispatch.ctx.metrics.dispatch_open;
+        open.reset();
+        for (state, orders) in outbox::open(&client).await? {
+            open.with_label_values(&[state.as_str()]).set(orders);
+        }
+    }
+    dispatch.ctx.metrics.broker_paused.set(i64::from(dispatch.broker.is_quiet()));
+    Ok(())
+}
+
+/// Asks the broker for what is wanted cancelled, and about what is due.
+async fn ask(dispatch: &Arc<Dispatch>, flights: &mut Flights) -> Result<(), DispatchError> {
+    let most = dispatch.ctx.config.dispatch.in_flight_max;
+    let room = most.saturating_sub(flights.cancels.flying());
+    let cancels = flights.cancels.due(dispatch, &flights.lanes, room).await?;
     for (row, code, lease) in cancels {
         let key = row.key.to_string();
         let cancel = send::cancel(dispatch.clone(), lease, row, code);
@@ -244,20 +274,13 @@ async fn round(
         });
     }
     let client = dispatch.ctx.pool.get().await?;
-    for row in outbox::questions(&client, &flights.lanes.all(), room(flights)).await? {
+    let room = most.saturating_sub(flights.asking.len());
+    for row in outbox::questions(&client, &flights.lanes.all(), room).await? {
         if flights.asking.insert(row.key.to_string()) {
             let asking = send::ask(dispatch.clone(), row);
             flights
                 .flying
                 .spawn(async move { Landed { outcomes: asking.await, ..Landed::default() } });
-        }
-    }
-    if flights.counted.is_none_or(|at| boot().since(at) > COUNT_EVERY) {
-        flights.counted = Some(boot());
-        let open = &dispatch.ctx.metrics.dispatch_open;
-        open.reset();
-        for (state, orders) in outbox::open(&client).await? {
-            open.with_label_values(&[state.as_str()]).set(orders);
         }
     }
     Ok(())
@@ -286,42 +309,75 @@ impl Flights {
     }
 }
 
-/// Handshake, schemas, halts. Waits for a service that is away; a wrong broker ends the role (F61).
+/// What a start has got so far; each part once, however often it is tried.
+#[derive(Default)]
+struct Begun {
+    scribe: Option<Scribe>,
+    emitter: Option<Emitter>,
+    halts: Option<Halts>,
+}
+
+/// Schemas, halts, handshake. Waits for a service that is away, and in SAFE for a broker that refuses us; a wrong
+/// broker ends the role (F61).
 async fn start(
     ctx: Context,
     broker: Arc<dyn Broker>,
     stop: &CancellationToken,
 ) -> Result<Option<Arc<Dispatch>>, DispatchError> {
+    let door = Arc::new(Door::new(&ctx, broker, stop.clone()));
+    let (mut begun, mut outage) = (Begun::default(), Outage::default());
     loop {
-        let error = match prepare(&ctx, broker.clone(), stop).await {
+        let error = match prepare(&ctx, &door, &mut begun, stop).await {
             Ok(dispatch) => return Ok(Some(Arc::new(dispatch))),
             Err(error) if error.disposition() == Disposition::Halt => return Err(error),
             Err(error) => error,
         };
         tracing::warn!(%error, "dispatch cannot start yet");
         ctx.health.not_ready("dispatch", error.to_string());
+        let refused = matches!(&error, DispatchError::Handshake(e) if safe::is_refusal(e));
+        let pause = if refused { outage.pause() } else { RETRY };
+        if let (true, Some(why), Some(scribe), Some(emitter)) =
+            (refused, door.safe.why(), &begun.scribe, &begun.emitter)
+        {
+            outage.tell(&ctx, scribe, emitter, &why).await;
+        }
         tokio::select! {
             () = stop.cancelled() => return Ok(None),
-            () = tokio::time::sleep(RETRY) => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        if refused {
+            door.renew_secret();
         }
     }
 }
 
 async fn prepare(
     ctx: &Context,
-    broker: Arc<dyn Broker>,
+    door: &Arc<Door>,
+    begun: &mut Begun,
     stop: &CancellationToken,
 ) -> Result<Dispatch, DispatchError> {
-    let known = shake_hands(&*broker, &ctx.config.broker.environment).await?;
-    let scribe = Scribe::new(&ctx.config, &ctx.registry).await?;
+    let scribe = match &begun.scribe {
+        Some(scribe) => scribe.clone(),
+        None => begun.scribe.insert(Scribe::new(&ctx.config, &ctx.registry).await?).clone(),
+    };
+    let emitter = match &begun.emitter {
+        Some(emitter) => emitter.clone(),
+        None => begun.emitter.insert(Emitter::start(ctx, stop.clone())?).clone(),
+    };
+    let halts = match &begun.halts {
+        Some(halts) => halts.clone(),
+        None => begun.halts.insert(Halts::watch(ctx, door.clone(), stop.clone()).await?).clone(),
+    };
+    let known = shake_hands(&**door, &ctx.config.broker.environment).await?;
     // Before the first attempt refers to it.
     let (batch, events) = hourly::note(ctx, &scribe, &known).await?;
-    let halts = Halts::watch(ctx, stop.clone()).await?;
-    // Last: its sweep goes on in the background, and a start that fails is tried again.
-    let emitter = Emitter::start(ctx, stop.clone())?;
     emitter.emit(emitter.room_now(), batch, events);
+    door.shaken_hands(&known);
+    door.share(hourly::senders(ctx).await?);
+    door.safe.end();
     let (known, stop, ctx) = (ArcSwap::from_pointee(known), stop.clone(), ctx.clone());
-    Ok(Dispatch { broker, known, scribe, halts, emitter, stop, ctx })
+    Ok(Dispatch { broker: door.clone(), known, scribe, halts, emitter, stop, ctx })
 }
 
 /// Waits for answers on their way, settles them, and lets the lanes go.
@@ -360,8 +416,12 @@ impl Dispatch {
     }
 
     fn manners(&self) -> Manners {
-        let settle_ms = self.ctx.config.broker.settle_ms;
-        Manners { capabilities: self.known.load().capabilities.clone(), settle_ms }
+        let config = &self.ctx.config.broker;
+        Manners {
+            capabilities: self.known.load().capabilities.clone(),
+            settle_ms: config.settle_ms,
+            late_fill_ms: config.late_fill_s.saturating_mul(1_000),
+        }
     }
 
     /// What is sent for a row: the same every time.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use serde_json::json;
 
+use super::broker::Broker;
 use super::events::Notice;
 use super::{Dispatch, DispatchError};
 use crate::domain::event::Severity;

@@ -122,7 +122,8 @@ pub async fn approve(
     let broker = Rest::of(config).map_err(DispatchError::from)?;
     let known = shake_hands(&broker, &config.broker.environment).await;
     let capabilities = known.map_err(DispatchError::from)?.capabilities;
-    let manners = Manners { capabilities, settle_ms: config.broker.settle_ms };
+    // What people have found out is not asked about: a fill that they booked has another id at the broker.
+    let manners = Manners { capabilities, settle_ms: config.broker.settle_ms, late_fill_ms: 0 };
     let scribe = Scribe::new(config, &registry).await?;
     let mut client = pool.get().await.map_err(DispatchError::from)?;
     let tx = client.transaction().await?;

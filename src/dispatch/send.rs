@@ -8,11 +8,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Dispatch;
-use super::broker::protocol::{BrokerStatus, OrderView};
-use super::broker::{Asked, Moved, NoAnswer, Placed, events};
+use super::broker::protocol::{BrokerStatus, CallKind, OrderView};
+use super::broker::{Asked, Broker, Moved, NoAnswer, Placed, events};
 use super::claim::Claimed;
+use super::door::STOPPING;
 use super::fence::{Lease, may_write};
 use super::fold::{Finding, Outcome};
+use super::pace::Rank;
+use super::safe::says_nothing;
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
 use crate::runtime::clock::{self, boot};
@@ -44,7 +47,7 @@ pub async fn send_lane(
         let refused = match road {
             Road::Closed => Some("behind_unsent"),
             Road::Held if opens => Some("behind_unknown"),
-            _ if dispatch.stop.is_cancelled() => Some("stopping"),
+            _ if dispatch.stop.is_cancelled() => Some(STOPPING),
             _ => None,
         };
         let (placed, rtt_ms) = match refused {
@@ -62,7 +65,28 @@ pub async fn send_lane(
     outcomes
 }
 
+/// Waits until the broker may be sent this order; not longer than it is wanted, which the last look finds again.
+async fn turn(dispatch: &Dispatch, claimed: &Claimed) -> Result<(), &'static str> {
+    let rank = match claimed.row.opening_qty.is_zero() {
+        true => Rank::First,
+        false => Rank::Later,
+    };
+    let over = async {
+        match claimed.alive_until {
+            Some(end) => tokio::time::sleep(end.since(boot())).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        turn = dispatch.broker.turn(CallKind::Order, rank) => turn,
+        () = over => Err("too_old"),
+        () = dispatch.halts.stopped(&claimed.row) => Err("halted"),
+    }
+}
+
 async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed, Option<i64>) {
+    let turn = turn(dispatch, claimed).await;
     let mut halts = dispatch.halts.clone();
     halts.fresh(HALT_PATIENCE).await;
     let started = boot();
@@ -70,7 +94,7 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
     let mut known = None;
     let may_write = || {
         known = Some(may_write(lease, &halts, &claimed.row, claimed.alive_until)?);
-        Ok(())
+        turn
     };
     let placed = dispatch.broker.place(&claimed.order, Box::new(may_write)).await;
     drop(known);
@@ -181,13 +205,22 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
     let outcome = match asked {
         Asked::Known(view) => {
             let detail = json!({"order_ref": view.order_ref, "found_by": "query"});
-            of(row, Finding::Facts(events(&view)), Some(ended(&view)), detail, Some(&view), None)
+            let mut facts = events(&view);
+            // How it ended is known; what counts is a fill that came late.
+            if row.state.is_final() {
+                facts.retain(|event| matches!(event, Event::Fill(_)));
+            }
+            of(row, Finding::Facts(facts), Some(ended(&view)), detail, Some(&view), None)
         }
         Asked::Mismatch(view) => {
             dispatch.ctx.metrics.dispatch_mismatch.inc();
             of(row, Finding::Mismatch(view.clone()), None, Value::Null, Some(&view), None)
         }
         Asked::NotFound => of(row, Finding::NotFound, None, Value::Null, None, None),
+        // That counts for nothing.
+        Asked::Failed(none) if says_nothing(&none) => {
+            of(row, Finding::AskAgain, None, Value::Null, None, None)
+        }
         Asked::Failed(NoAnswer { code, detail, retry_after }) => {
             tracing::warn!(key = %row.key, trace_id = %row.trace_id, code, detail, "no answer");
             let retry_after_ms =

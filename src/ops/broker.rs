@@ -22,7 +22,7 @@ Examples:
   noctus broker capabilities
   noctus broker capabilities --broker http://localhost:9500 --json | jq .capabilities.qty_step
 
-Exit codes: 0 it can be used, 1 it must not be used (the reason is said), 69 it does not answer,
+Exit codes: 0 it can be used, 1 it must not be used (the reason is said), 69 it does not answer, 77 it refuses us,
 78 bad configuration, or NOCTUS_BROKER_SECRET is missing.";
 
 const POSITIONS_HELP: &str = "\

@@ -347,6 +347,12 @@ pub async fn list(args: ListArgs, global: &Global) -> anyhow::Result<Exit> {
     for sender in &senders {
         let until = sender.lease_until.map_or("none".into(), |at| at.to_string());
         println!("{} acts on {}; lease until {until}", sender.worker, sender.confirmed);
+        if let Some(reason) = &sender.halted_here {
+            println!("  its host is halted by its own file: {reason}");
+        }
+        if let Some(why) = &sender.safe {
+            println!("  {why}");
+        }
     }
     Ok(Exit::Ok)
 }

@@ -296,6 +296,11 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             }
         } else if let Some(HandshakeError::Secret(_)) = found.downcast_ref::<HandshakeError>() {
             Some(Exit::BadConfig)
+        } else if let Some(HandshakeError::Unavailable { why, .. }) =
+            found.downcast_ref::<HandshakeError>()
+            && why.code == "not_authorised"
+        {
+            Some(Exit::NoRights)
         } else if let Some(e) = found.downcast_ref::<ReaderError>() {
             match e {
                 ReaderError::NoTables => Some(Exit::BadConfig),

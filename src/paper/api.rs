@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
@@ -116,9 +116,19 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/v1/orders/by-client-id/{id}/replace", post(replace))
         .route("/v1/events", get(events))
         .route("/v1/positions", get(positions))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), away))
         .route_layer(middleware::from_fn_with_state(shared.clone(), guard::signed))
         .merge(steer::routes())
         .with_state(shared)
+}
+
+/// Nobody is served during maintenance.
+async fn away(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    if !shared.desk().lies().maintenance {
+        return next.run(request).await;
+    }
+    let answer = refusal(StatusCode::SERVICE_UNAVAILABLE, "maintenance", "not applied", None);
+    Answer { retry_after: true, ..answer }.into_response()
 }
 
 async fn capabilities(State(shared): State<Shared>) -> Answer {
@@ -149,7 +159,12 @@ async fn cancel(
 ) -> Result<Response, Answer> {
     shared.is_meant(&headers)?;
     let wanted: CancelOrder = if body.is_empty() { CancelOrder::default() } else { parse(&body)? };
-    carry_out(&shared, &cut, Call::Cancel, &id, |desk, _| {
+    carry_out(&shared, &cut, Call::Cancel, &id, |desk, arrival| {
+        if arrival.refused {
+            return desk.refuse_cancel(&id, clock::now()).map_or_else(unknown_order, |view| {
+                refusal(StatusCode::CONFLICT, "cannot_cancel", "it goes on", Some(view))
+            });
+        }
         match desk.cancel(&id, wanted.reason, clock::now()) {
             Some(view) => answer(StatusCode::OK, &view),
             None => unknown_order(),
@@ -292,6 +307,9 @@ struct Since {
 
 /// Answers as soon as there is an event after this number; without a number: which is the newest.
 async fn events(State(shared): State<Shared>, Query(since): Query<Since>) -> Answer {
+    if shared.desk().lies().no_events {
+        return refusal(StatusCode::NOT_IMPLEMENTED, "not_supported", "events are not told", None);
+    }
     let Some(after) = since.after else {
         let page = EventPage { events: vec![], last: shared.desk().newest_event() };
         return shared.tell(answer(StatusCode::OK, &page)).await;

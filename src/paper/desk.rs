@@ -51,6 +51,8 @@ pub struct Arrival {
     pub after: Option<After>,
     pub delay_ms: u64,
     pub mischief: Mischief,
+    /// A cancel is refused.
+    pub refused: bool,
 }
 
 /// The desk.
@@ -122,11 +124,15 @@ impl Desk {
             Call::Order => self.lies.mischief(nth),
             Call::Cancel | Call::Replace => Mischief::default(),
         };
+        let refused = call == Call::Cancel && before.is_none() && self.lies.refuses_cancel(nth);
+        if refused {
+            self.tell_tale("refuse_cancel");
+        }
         let names = before.map(Before::name).into_iter().chain(after.map(After::name));
         for name in names {
             self.tell_tale(name);
         }
-        Arrival { before, after, delay_ms: self.lies.delay_ms, mischief }
+        Arrival { before, after, delay_ms: self.lies.delay_ms, mischief, refused }
     }
 
     fn tell_tale(&mut self, lie: &'static str) {
@@ -198,6 +204,13 @@ impl Desk {
             self.fill_late(&view, now);
         }
         self.shown(&view)
+    }
+
+    /// An order that is not cancelled, since a lie will not have it. None: there is no such order.
+    pub fn refuse_cancel(&mut self, id: &str, now: Timestamp) -> Option<OrderView> {
+        let view = self.book.find(id)?.clone();
+        self.write(now, Entry::Moot { what: "cancel".into(), client_order_id: id.into() });
+        Some(self.shown(&view))
     }
 
     /// Cancels a working order; one that has ended stays as it is. None: there is no such order.

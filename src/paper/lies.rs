@@ -64,6 +64,18 @@ pub struct Lies {
     /// Orders cannot be asked about
     #[arg(long)]
     pub no_query: bool,
+    /// Refuse every N-th cancel (cannot_cancel); the order goes on working
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub refuse_cancel_every: u64,
+    /// Say that so many orders, cancels and replaces a second are taken; 0: say nothing of it
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub orders_per_s: u32,
+    /// Answer every call of the contract with 503 and Retry-After, and do not apply it
+    #[arg(long)]
+    pub maintenance: bool,
+    /// No event is told
+    #[arg(long)]
+    pub no_events: bool,
     /// Never tell every N-th event
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub drop_event_every: u64,
@@ -182,6 +194,11 @@ impl Lies {
         ]
         .into_iter()
         .find_map(|(n, lie)| one_of(n, nth).then_some(lie))
+    }
+
+    /// Whether the `nth` cancel is refused.
+    pub fn refuses_cancel(&self, nth: u64) -> bool {
+        one_of(self.refuse_cancel_every, nth)
     }
 
     /// How the `nth` order is treated.

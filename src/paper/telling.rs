@@ -10,7 +10,8 @@ use super::desk::Desk;
 use super::ledger::Ledger;
 use super::lies::Lies;
 use crate::dispatch::broker::protocol::{
-    BrokerPosition, Capabilities, ClientId, EventPage, LedgerDigest, OrderView, Positions,
+    BrokerPosition, CallKind, Capabilities, ClientId, EventPage, LedgerDigest, OrderView,
+    Positions, RateLimit,
 };
 use crate::domain::money::QTY_DECIMALS;
 use crate::domain::request::{OrderType, TimeInForce};
@@ -126,6 +127,12 @@ impl Desk {
     }
 }
 
+fn rate_limits(orders_per_s: u32) -> Vec<RateLimit> {
+    let calls = vec![CallKind::Order, CallKind::Cancel, CallKind::Replace];
+    let limit = RateLimit { calls, max: orders_per_s, per_ms: 1_000, burst: 1 };
+    if orders_per_s == 0 { vec![] } else { vec![limit] }
+}
+
 /// What a broker says that starts with these lies: the truth.
 pub(super) fn claims(environment: &str, lies: &Lies) -> Capabilities {
     use OrderType::*;
@@ -146,7 +153,8 @@ pub(super) fn claims(environment: &str, lies: &Lies) -> Capabilities {
         honours_accept_by: true,
         cancel: true,
         replace: true,
-        events: true,
+        events: !lies.no_events,
         positions: true,
+        rate_limits: rate_limits(lies.orders_per_s),
     }
 }

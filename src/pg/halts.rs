@@ -47,6 +47,21 @@ pub struct Sender {
     pub at: Option<Timestamp>,
     /// Until when its lanes are its own.
     pub lease_until: Option<Timestamp>,
+    /// Why its host's own halt file keeps it from sending.
+    pub halted_here: Option<String>,
+    /// Since when and why the broker refuses it.
+    pub safe: Option<String>,
+}
+
+/// What a sender says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Says {
+    /// It acts on everything up to this halt.
+    pub number: i64,
+    /// Why its host's own halt file keeps it from sending.
+    pub halted_here: Option<String>,
+    /// Since when and why the broker refuses it.
+    pub safe: Option<String>,
 }
 
 const COLUMNS: &str =
@@ -121,15 +136,18 @@ pub async fn list(client: &Client, limit: i64) -> Result<Vec<Halt>, Error> {
     client.query(&sql, &[&limit]).await?.iter().map(halt).collect()
 }
 
-/// A sender acts on everything up to this halt.
-pub async fn confirm(client: &Client, worker: &str, number: i64) -> Result<(), Error> {
+/// A sender says what it acts on, and how it is.
+pub async fn confirm(client: &Client, worker: &str, says: &Says) -> Result<(), Error> {
     let statement = client
         .prepare_cached(
-            "INSERT INTO sender_confirmations AS c (worker, halt_number) VALUES ($1, $2)
-             ON CONFLICT (worker) DO UPDATE SET halt_number = $2, at = clock_timestamp()",
+            "INSERT INTO sender_confirmations AS c (worker, halt_number, halted_here, safe)
+             VALUES ($1, $2, $3, $4)
+             ON CONFLICT (worker) DO UPDATE
+                SET halt_number = $2, halted_here = $3, safe = $4, at = clock_timestamp()",
         )
         .await?;
-    client.execute(&statement, &[&worker, &number]).await?;
+    let Says { number, halted_here, safe } = says;
+    client.execute(&statement, &[&worker, number, halted_here, safe]).await?;
     Ok(())
 }
 
@@ -145,7 +163,8 @@ pub async fn retire(client: &Client, worker: &str) -> Result<(), Error> {
 pub async fn unconfirmed(client: &Client, number: i64) -> Result<Vec<Sender>, Error> {
     let rows = client
         .query(
-            "SELECT l.owner, coalesce(max(c.halt_number), 0), max(c.at), max(l.lease_until)
+            "SELECT l.owner, coalesce(max(c.halt_number), 0), max(c.at), max(l.lease_until),
+                    max(c.halted_here), max(c.safe)
                FROM dispatch_lanes l LEFT JOIN sender_confirmations c ON c.worker = l.owner
               WHERE l.owner <> ''
                 AND l.lease_until + $2 * interval '1 millisecond' > clock_timestamp()
@@ -156,11 +175,26 @@ pub async fn unconfirmed(client: &Client, number: i64) -> Result<Vec<Sender>, Er
     rows.iter().map(sender).collect()
 }
 
+/// After so long without a word a sender counts no more among those that share the broker, milliseconds: three heartbeats.
+const SILENT_MS: f64 = 15_000.0;
+
+/// How many senders live besides this one.
+pub async fn others(client: &Client, worker: &str) -> Result<i64, Error> {
+    let statement = client
+        .prepare_cached(
+            "SELECT count(*) FROM sender_confirmations
+              WHERE worker <> $1 AND at > clock_timestamp() - $2 * interval '1 millisecond'",
+        )
+        .await?;
+    client.query_one(&statement, &[&worker, &SILENT_MS]).await?.try_get(0)
+}
+
 /// Every sender that holds a lane or has said something within the last minute.
 pub async fn senders(client: &Client) -> Result<Vec<Sender>, Error> {
     let rows = client
         .query(
-            "SELECT w.worker, coalesce(max(c.halt_number), 0), max(c.at), max(l.lease_until)
+            "SELECT w.worker, coalesce(max(c.halt_number), 0), max(c.at), max(l.lease_until),
+                    max(c.halted_here), max(c.safe)
                FROM (SELECT owner AS worker FROM dispatch_lanes
                       WHERE owner <> '' AND lease_until > clock_timestamp()
                      UNION
@@ -181,5 +215,7 @@ fn sender(row: &Row) -> Result<Sender, Error> {
         confirmed: row.try_get(1)?,
         at: row.try_get::<_, Option<PgTime>>(2)?.map(|t| t.0),
         lease_until: row.try_get::<_, Option<PgTime>>(3)?.map(|t| t.0),
+        halted_here: row.try_get(4)?,
+        safe: row.try_get(5)?,
     })
 }

@@ -24,9 +24,18 @@ fn columns(lanes: &[HeldLane]) -> (Vec<&str>, Vec<&str>, Vec<i64>) {
     (accounts, symbols, lanes.iter().map(|l| l.epoch).collect())
 }
 
-/// The lanes that have orders for a sender to move; what is PARKED is a person's. Hops through the partial index,
-/// so a long backlog costs nothing.
-pub async fn with_work(client: &Client) -> Result<Vec<LaneKey>, Error> {
+/// A lane that has something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Work {
+    /// Which.
+    pub key: LaneKey,
+    /// Something in it may be to be sent now; else its orders only rest, at the broker or until they are asked about.
+    pub moves: bool,
+}
+
+/// The lanes that have orders for a sender to move or to ask about; what is PARKED is a person's. Hops through the partial
+/// index, so a long backlog costs nothing.
+pub async fn with_work(client: &Client) -> Result<Vec<Work>, Error> {
     const OPEN: &str = "state IN ('NEW','SENT','ACCEPTED','PARTIALLY_FILLED','UNKNOWN')";
     let sql = format!(
         "WITH RECURSIVE lane AS (
@@ -37,10 +46,24 @@ pub async fn with_work(client: &Client) -> Result<Vec<LaneKey>, Error> {
              (SELECT o.account, o.symbol FROM outbox_orders o
                WHERE {OPEN} AND (o.account, o.symbol) > (l.account, l.symbol)
                ORDER BY o.account, o.symbol LIMIT 1) n)
-         SELECT account, symbol FROM lane"
+         SELECT account, symbol, bool_or(moves) FROM (
+           SELECT account, symbol,
+                  EXISTS (SELECT FROM outbox_orders o
+                           WHERE o.account = lane.account AND o.symbol = lane.symbol
+                             AND o.state IN ('NEW','SENT','UNKNOWN')
+                             AND (o.state <> 'UNKNOWN' OR o.next_query_at IS NULL)) AS moves
+             FROM lane
+           UNION ALL
+           SELECT account, symbol, false FROM outbox_orders
+            WHERE state IN ('CANCELLED','EXPIRED') AND next_query_at IS NOT NULL) w
+          GROUP BY 1, 2"
     );
     let rows = client.query(&sql, &[]).await?;
-    rows.iter().map(|r| Ok(LaneKey { account: r.try_get(0)?, symbol: r.try_get(1)? })).collect()
+    let read = |r: &tokio_postgres::Row| {
+        let key = LaneKey { account: r.try_get(0)?, symbol: r.try_get(1)? };
+        Ok(Work { key, moves: r.try_get(2)? })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Takes those of the lanes that nobody holds (never held, or the lease has lapsed), at most `limit`.

@@ -260,12 +260,16 @@ pub async fn questions(
     limit: usize,
 ) -> Result<Vec<OrderRow>, OutboxError> {
     let (accounts, symbols) = lane_columns(lanes.iter().map(|l| &l.key));
+    // Two parts: each has an index of its own.
+    let due = "SELECT q.* FROM outbox_orders q
+                 JOIN unnest($1::text[], $2::text[]) AS l (account, symbol)
+                   ON q.account = l.account AND q.symbol = l.symbol
+                WHERE q.next_query_at <= clock_timestamp()";
     let sql = format!(
-        "SELECT {COLUMNS} FROM outbox_orders o
-           JOIN unnest($1::text[], $2::text[]) AS l (account, symbol)
-             ON o.account = l.account AND o.symbol = l.symbol
-          WHERE o.state IN ('UNKNOWN','ACCEPTED','PARTIALLY_FILLED')
-            AND o.next_query_at <= clock_timestamp()
+        "SELECT {COLUMNS}
+           FROM ({due} AND q.state IN ('UNKNOWN','ACCEPTED','PARTIALLY_FILLED')
+                 UNION ALL
+                 {due} AND q.state IN ('CANCELLED','EXPIRED') AND q.next_query_at IS NOT NULL) o
           ORDER BY o.next_query_at LIMIT $3"
     );
     let rows = client.query(&sql, &[&accounts, &symbols, &(limit as i64)]).await?;

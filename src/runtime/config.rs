@@ -259,6 +259,10 @@ pub struct Broker {
     pub answer_max_bytes: usize,
     /// First question about an UNKNOWN order after this long, milliseconds; then doubled, six times.
     pub settle_ms: u64,
+    /// A cancelled or expired order is asked about for so long, since fills may come late, seconds; 0: not at all.
+    pub late_fill_s: u64,
+    /// The broker is left in peace for so long at most, whatever it asks for, milliseconds.
+    pub quiet_max_ms: u64,
     /// Which key calls are signed with; its secret is NOCTUS_BROKER_SECRET.
     pub key_id: String,
     /// The broker is asked what it can this often, seconds.
@@ -277,6 +281,8 @@ impl Default for Broker {
             timeout_ms: 5_000,
             answer_max_bytes: 65_536,
             settle_ms: 5_000,
+            late_fill_s: 60,
+            quiet_max_ms: 60_000,
             key_id: "noctus".into(),
             handshake_s: 3_600,
             positions_s: 3_600,
@@ -475,6 +481,11 @@ impl Config {
             (10..=600_000).contains(&self.broker.settle_ms),
             "broker.settle_ms must be 10..600000",
         );
+        check(
+            (100..=3_600_000).contains(&self.broker.quiet_max_ms),
+            "broker.quiet_max_ms must be 100..3600000",
+        );
+        check(self.broker.late_fill_s <= 86_400, "broker.late_fill_s must be 0..86400");
         check((1..=100_000).contains(&self.sink.batch_max), "sink.batch_max must be 1..100000");
         check(
             self.input.signatures == Signatures::Required || self.dev,

@@ -94,10 +94,22 @@ metrics! {
     dispatch_accept_seconds: Histogram("noctus_dispatch_accept_seconds"),
     /// Must stay 0: the broker answered with an order of ours that differs from what we decided.
     dispatch_mismatch: IntCounter("noctus_dispatch_mismatch_total"),
+    /// 1 while the broker refuses us (401, 403) and nothing is sent: SAFE.
+    dispatch_safe: IntGauge("noctus_dispatch_safe"),
     /// Events that the broker told.
     broker_events: IntCounter("noctus_broker_events_total"),
     /// Numbers missing among the broker's events; questions are the net under them.
     broker_events_missed: IntCounter("noctus_broker_events_missed_total"),
+    /// Calls to the broker that waited for its limits, or for its peace to end.
+    broker_waits: IntCounter("noctus_broker_waits_total"),
+    /// How long they waited.
+    broker_wait_seconds: Histogram("noctus_broker_wait_seconds"),
+    /// Times that the broker asked for peace (429, or 503 with Retry-After), by reason.
+    broker_pauses: IntCounterVec("noctus_broker_pauses_total", &["reason"]),
+    /// 1 while the broker is left in peace.
+    broker_paused: IntGauge("noctus_broker_paused"),
+    /// Dispatch processes that share the broker's limits.
+    broker_senders: IntGauge("noctus_broker_senders"),
     /// Positions compared with the broker's, by result.
     position_checks: IntCounterVec("noctus_position_checks_total", &["result"]),
     /// Rows written by the sink, by table.

@@ -148,15 +148,20 @@ impl Broker for InProcess {
         }
         let id = &order.client_order_id;
         let ended = self
-            .carry_out(Call::Cancel, id, |desk, _| {
-                desk.cancel(id, Some(reason.into()), clock::now())
+            .carry_out(Call::Cancel, id, |desk, arrival| match arrival.refused {
+                true => (true, desk.refuse_cancel(id, clock::now())),
+                false => (false, desk.cancel(id, Some(reason.into()), clock::now())),
             })
             .await;
         match ended {
             Err(lost) => lost.moved(),
-            Ok(None) => Moved::NotFound,
-            Ok(Some(view)) if view.order == *order => Moved::Known(Box::new(view)),
-            Ok(Some(view)) => Moved::Mismatch(Box::new(view)),
+            Ok((_, None)) => Moved::NotFound,
+            Ok((true, Some(view))) => {
+                let (code, original) = ("cannot_cancel".into(), Some(Box::new(view)));
+                Moved::Refused { code, original }
+            }
+            Ok((false, Some(view))) if view.order == *order => Moved::Known(Box::new(view)),
+            Ok((false, Some(view))) => Moved::Mismatch(Box::new(view)),
         }
     }
 
@@ -201,6 +206,10 @@ impl Broker for InProcess {
     }
 
     async fn events(&self, after: Option<u64>, wait: Duration) -> Result<EventPage, NoAnswer> {
+        if self.desk().lies().no_events {
+            let detail = "events are not told".into();
+            return Err(NoAnswer { code: "http_status", detail, retry_after: None });
+        }
         let Some(after) = after else {
             return Ok(EventPage { events: vec![], last: self.desk().newest_event() });
         };

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::protocol::Capabilities;
-use super::{Broker, takes};
+use super::{Broker, NoAnswer, takes};
 use crate::runtime::secrets::BadSecrets;
 
 /// Why dispatch does not start with this broker.
@@ -18,7 +18,7 @@ pub enum HandshakeError {
     #[error(transparent)]
     Secret(#[from] BadSecrets),
     #[error("{broker} does not tell what it can: {why}")]
-    Unavailable { broker: String, why: String },
+    Unavailable { broker: String, why: NoAnswer },
     #[error("{broker} must not be used: {why}")]
     Unusable { broker: String, why: String },
 }
@@ -84,6 +84,8 @@ pub fn unusable(capabilities: &Capabilities, environment: &str) -> Option<String
         Some("its client order ids cannot hold 16 hex digits".into())
     } else if capabilities.qty_step <= Decimal::ZERO {
         Some("its qty_step is not above 0".into())
+    } else if capabilities.rate_limits.iter().any(|l| l.max == 0 || l.per_ms == 0 || l.burst == 0) {
+        Some("one of its rate limits lets nothing through".into())
     } else {
         None
     }

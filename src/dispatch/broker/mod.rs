@@ -53,6 +53,8 @@ pub trait Broker: Send + Sync {
     /// Events after a number, as soon as there are some, an empty page after `wait`; without a number:
     /// an empty page that says which is the newest.
     async fn events(&self, after: Option<u64>, wait: Duration) -> Result<EventPage, NoAnswer>;
+    /// The broker refuses us: reads the secret that calls are signed with again, if there is one.
+    fn renew_secret(&self) {}
 }
 
 /// How a send ended.

@@ -204,6 +204,43 @@ pub struct Capabilities {
     /// It tells positions.
     #[serde(default)]
     pub positions: bool,
+    /// How often it may be called; none: as often as one likes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
+}
+
+/// A call, as rate limits tell calls apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CallKind {
+    /// Placing an order.
+    Order,
+    /// Cancelling one.
+    Cancel,
+    /// Replacing one.
+    Replace,
+    /// Asking about an order, for positions, or for capabilities.
+    Query,
+    /// Asking for events.
+    Events,
+}
+
+/// How often the broker may be called: a bucket of `burst` calls that is filled again by `max` in every `per_ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateLimit {
+    /// Calls of these kinds, counted together.
+    pub calls: Vec<CallKind>,
+    /// So many calls, above 0.
+    pub max: u32,
+    /// In this long, milliseconds, above 0.
+    pub per_ms: u64,
+    /// So many may come at once.
+    #[serde(default = "one")]
+    pub burst: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// `GET /v1/ledger` of the paper broker: enough to compare two looks at it.

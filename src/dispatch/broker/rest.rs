@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use reqwest::header::HeaderValue;
+use reqwest::header::{DATE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Request, Response, StatusCode};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,8 +38,13 @@ pub struct Rest {
     environment: String,
     answer_max_bytes: usize,
     timeout: Duration,
-    key: Option<Arc<Key>>,
+    key_id: String,
+    key: Arc<ArcSwapOption<Key>>,
+    source: Option<Source>,
 }
+
+/// Where the secret comes from, to be read again when the broker refuses it.
+pub type Source = Arc<dyn Fn() -> Result<Option<SecretString>, BadSecrets> + Send + Sync>;
 
 /// What went wrong with a call, before it is known what that means.
 struct Broken {
@@ -64,7 +70,14 @@ impl Rest {
         if secret.is_none() && !config.dev && config.broker.environment != PAPER {
             return Err(BadSecrets::Missing { name: secrets::BROKER }.into());
         }
-        Self::new(&config.broker, secret)
+        let dev = config.dev;
+        Ok(Self::new(&config.broker, secret)?.reading(Arc::new(move || secrets::broker(dev))))
+    }
+
+    /// The same, with a secret that may change where it comes from.
+    pub fn reading(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
     }
 
     /// A client that signs with this secret; nothing is asked yet.
@@ -89,7 +102,11 @@ impl Rest {
             environment: config.environment.clone(),
             answer_max_bytes: config.answer_max_bytes,
             timeout,
-            key: secret.map(|secret| Arc::new(Key { id: config.key_id.clone(), secret })),
+            key: Arc::new(ArcSwapOption::from_pointee(
+                secret.map(|secret| Key { id: config.key_id.clone(), secret }),
+            )),
+            key_id: config.key_id.clone(),
+            source: None,
         })
     }
 
@@ -101,7 +118,7 @@ impl Rest {
 
     /// Signs a request that is complete, if there is a key.
     fn seal(&self, mut request: Request) -> Request {
-        let Some(key) = &self.key else { return request };
+        let Some(key) = self.key.load_full() else { return request };
         let now = clock::now();
         let url = request.url();
         let target = match url.query() {
@@ -259,9 +276,9 @@ const UNKNOWN_ORDER: &str = "unknown_order";
 #[async_trait]
 impl Broker for Rest {
     async fn capabilities(&self) -> Result<Capabilities, HandshakeError> {
-        self.get("/v1/capabilities", self.timeout).await.map_err(|error| {
+        self.get("/v1/capabilities", self.timeout).await.map_err(|why| {
             let broker = format!("the broker at {}", self.base);
-            HandshakeError::Unavailable { broker, why: error.to_string() }
+            HandshakeError::Unavailable { broker, why }
         })
     }
 
@@ -354,6 +371,26 @@ impl Broker for Rest {
         };
         self.get(&path, wait + self.timeout).await
     }
+
+    fn renew_secret(&self) {
+        let Some(source) = &self.source else { return };
+        match source() {
+            // Without one in its place the old one is kept: perhaps the broker takes it again.
+            Ok(None) => {}
+            Ok(Some(secret)) => {
+                let key = self.key.load();
+                if key.as_ref().map(|key| key.secret.expose_secret())
+                    != Some(secret.expose_secret())
+                {
+                    tracing::warn!(
+                        "the broker's secret has changed, and is signed with from now on"
+                    );
+                    self.key.store(Some(Arc::new(Key { id: self.key_id.clone(), secret })));
+                }
+            }
+            Err(error) => tracing::error!(%error, "the broker's secret cannot be read again"),
+        }
+    }
 }
 
 fn broken(error: &reqwest::Error) -> Broken {
@@ -404,10 +441,29 @@ fn no_answer(broken: Broken) -> NoAnswer {
     NoAnswer { code: broken.code, detail: broken.detail, retry_after: broken.retry_after }
 }
 
+/// How much peace the broker asks for: seconds, or until a time by its own clock; at most an hour.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?;
-    Some(Duration::from_secs(text.trim().parse::<u64>().ok()?.min(300)))
+    let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::trim);
+    let wish = header(RETRY_AFTER)?;
+    let wished = match wish.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let now = header(DATE).and_then(second);
+            let now = now.unwrap_or_else(|| u64::try_from(clock::now().as_second()).unwrap_or(0));
+            Duration::from_secs(second(wish)?.saturating_sub(now))
+        }
+    };
+    Some(wished.min(WISH_MAX))
 }
+
+/// A time as HTTP writes it, in Unix seconds.
+fn second(text: &str) -> Option<u64> {
+    let time = httpdate::parse_http_date(text).ok()?;
+    Some(time.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs())
+}
+
+/// No wish of a broker is believed beyond this.
+const WISH_MAX: Duration = Duration::from_secs(3_600);
 
 /// An error with its sources, in one line.
 fn chain(error: &dyn std::error::Error) -> String {

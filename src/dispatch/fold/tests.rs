@@ -31,8 +31,9 @@ pub(in crate::dispatch) fn manners() -> Manners {
         cancel: false,
         events: false,
         positions: false,
+        rate_limits: vec![],
     };
-    Manners { capabilities, settle_ms: 5_000 }
+    Manners { capabilities, settle_ms: 5_000, late_fill_ms: 60_000 }
 }
 
 fn position() -> PositionRow {

@@ -66,6 +66,18 @@ pub(super) const ALERTS: &[Entry] = &[
         ),
     ),
     alert(
+        "do.broker_refuses_us",
+        Critical,
+        (
+            "The broker refuses this dispatch (HTTP 401 or 403): it is SAFE, nothing is sent, asked or cancelled, and it shakes hands again and again until that succeeds. Told once an outage.",
+            "Compare NOCTUS_BROKER_SECRET, broker.key_id and the clocks with the broker's. A secret in a file is read again by itself; one in a variable needs a restart. `noctus halts` shows which dispatch is SAFE.",
+        ),
+        (
+            "ブローカーがこの dispatch を拒んでいる (HTTP 401 または 403)。SAFE に入り、送信・問い合わせ・取り消しを止め、接続確認が通るまで繰り返す。一度の障害につき一回だけ知らせる。",
+            "NOCTUS_BROKER_SECRET、broker.key_id、時計をブローカー側と照合する。ファイルの秘密は自動で読み直す。環境変数の秘密は再起動が要る。どの dispatch が SAFE かは `noctus halts` で見える。",
+        ),
+    ),
+    alert(
         "do.position_mismatch",
         Critical,
         (
@@ -257,6 +269,11 @@ pub(super) const CODES: &[Entry] = &[
         "UNKNOWN。ブローカーの返事を読めない。",
     ),
     on_its_own(
+        "broker_refuses_us",
+        "Not sent: the broker refuses this dispatch, see do.broker_refuses_us.",
+        "未送信。ブローカーがこの dispatch を拒んでいる。do.broker_refuses_us を見る。",
+    ),
+    on_its_own(
         "rate_limited",
         "UNKNOWN: the broker said HTTP 429. The pause it asks for is kept.",
         "UNKNOWN。ブローカーが HTTP 429 を返した。求められた間隔を守る。",
@@ -264,11 +281,11 @@ pub(super) const CODES: &[Entry] = &[
     code(
         "not_authorised",
         (
-            "UNKNOWN: the broker said HTTP 401 or 403.",
+            "UNKNOWN: the broker said HTTP 401 or 403. Nothing more is sent, see do.broker_refuses_us; then it is asked about.",
             "Check the credentials for the broker, and that broker.environment is the broker's.",
         ),
         (
-            "UNKNOWN。ブローカーが HTTP 401 または 403 を返した。",
+            "UNKNOWN。ブローカーが HTTP 401 または 403 を返した。以後は送らず (do.broker_refuses_us)、その後で問い合わせる。",
             "ブローカーの認証情報と broker.environment を確認する。",
         ),
     ),

@@ -1,10 +1,12 @@
 //! A floor to test dispatch on: a database of its own with decided orders, a paper broker, dispatchers.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use noctus::dispatch::broker::Broker;
+use noctus::dispatch::broker::rest::Rest;
 use noctus::dispatch::{self, DispatchError};
 use noctus::domain::event::{Alert, ExecEvent};
 use noctus::domain::policy::Policies;
@@ -18,6 +20,7 @@ use noctus::runtime::metrics::Metrics;
 use noctus::runtime::secrets::Secrets;
 use noctus::wire::{self, Subject};
 use rust_decimal::Decimal;
+use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -84,6 +87,7 @@ impl Decided {
 /// A dispatcher in this process.
 pub struct Dispatcher {
     pub health: Health,
+    pub metrics: Arc<Metrics>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), DispatchError>>,
 }
@@ -108,6 +112,11 @@ impl Dispatcher {
 impl Floor {
     /// A new floor; `change` adjusts the configuration.
     pub async fn new(arguments: &[&str], change: impl FnOnce(&mut Config)) -> Self {
+        Self::with(PaperBroker::start(arguments), change).await
+    }
+
+    /// The same with this broker.
+    pub async fn with(broker: PaperBroker, change: impl FnOnce(&mut Config)) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("it_dispatch_{}_{number}", std::process::id());
@@ -116,7 +125,6 @@ impl Floor {
             tokio_postgres::connect(&url, tokio_postgres::NoTls).await.expect(START);
         tokio::spawn(connection);
         pg::database::create(&admin, &name).await.expect("a database can be made");
-        let broker = PaperBroker::start(arguments);
         let mut config = Config::default();
         config.database.url = format!("{ADMIN}/{name}");
         config.registry.url = REGISTRY.into();
@@ -150,9 +158,19 @@ impl Floor {
         self.start(worker, Some(broker)).await
     }
 
+    /// Starts one that signs with the secret that this file holds, also when it is another one later.
+    pub async fn dispatcher_signing(&self, worker: &str, secret: &Path) -> Dispatcher {
+        let file = secret.to_path_buf();
+        let read = move || Ok(std::fs::read_to_string(&file).ok().map(SecretString::from));
+        let first = read().expect("it can be read");
+        let rest = Rest::new(&self.config.broker, first).expect("a client").reading(Arc::new(read));
+        self.dispatcher_at(worker, Arc::new(rest)).await
+    }
+
     async fn start(&self, worker: &str, broker: Option<Arc<dyn Broker>>) -> Dispatcher {
         let pool = pg::connect(&self.config.database).await.expect("a pool");
         let (config, health) = (self.config.clone(), Health::default());
+        let metrics = Arc::new(Metrics::default());
         let ctx = Context {
             registry: Arc::new(Registry::new(&config.registry).expect("a registry client")),
             config: Arc::new(config),
@@ -164,7 +182,7 @@ impl Floor {
             policies: Arc::new(arc_swap::ArcSwap::from_pointee(Policies::default())),
             policy_files: Default::default(),
             secret_files: Default::default(),
-            metrics: Arc::new(Metrics::default()),
+            metrics: metrics.clone(),
             health: health.clone(),
             worker: worker.into(),
         };
@@ -173,7 +191,7 @@ impl Floor {
             Some(broker) => tokio::spawn(dispatch::run_with(ctx, broker, stop.clone())),
             None => tokio::spawn(dispatch::run(ctx, stop.clone())),
         };
-        Dispatcher { health, stop, task }
+        Dispatcher { health, metrics, stop, task }
     }
 
     /// Commits a decided order and its reservation, as the gate does.
@@ -253,6 +271,17 @@ impl Floor {
             if Instant::now() > deadline {
                 let orders = self.text(ORDERS).await;
                 panic!("{sql}\n  wanted {wanted}, found {found}\n  {orders}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until this holds.
+    pub async fn comes_true(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !holds() {
+            if Instant::now() > deadline {
+                panic!("never: {what}\n  {}", self.text(ORDERS).await);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -2,6 +2,9 @@
 
 mod broker;
 mod floor;
+mod late;
+mod paced;
+mod refused;
 mod stopping;
 mod turns;
 
@@ -72,17 +75,14 @@ async fn f51_an_order_reset_before_the_broker_applied_it_is_sent_again_under_the
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f52_a_dispatcher_that_dies_between_attempt_and_answer_leaves_one_order() {
-    let floor = Floor::new(QUOTES, plain).await;
-    floor.broker.lie(json!({"delay_ms": 60_000})).await;
+    // However long it takes until the first one dies, it has no answer by then.
+    let floor = Floor::new(QUOTES, |config| config.broker.timeout_ms = 60_000).await;
+    floor.broker.lie(json!({"delay_ms": 600_000})).await;
     let dispatcher = floor.dispatcher("first").await;
     for n in 0..4 {
         floor.decide(&Decided::buy(&format!("order-{n:05}"), "USDJPY")).await;
     }
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while floor.broker.orders().is_empty() {
-        assert!(std::time::Instant::now() < deadline, "no order reached the broker");
-        tokio::task::yield_now().await;
-    }
+    floor.comes_true("an order at the broker", || !floor.broker.orders().is_empty()).await;
     dispatcher.crash().await;
     assert_ne!(floor.text("SELECT count(*) FROM send_attempts WHERE outcome IS NULL").await, "0");
     floor.broker.lie(json!({})).await;
@@ -90,7 +90,10 @@ async fn f52_a_dispatcher_that_dies_between_attempt_and_answer_leaves_one_order(
     floor.until("SELECT count(*) FROM outbox_orders WHERE state = 'FILLED'", "4").await;
     floor.nothing_is_left().await;
     assert_eq!(floor.broker.orders().len(), 4);
-    assert_eq!(floor.text("SELECT max(epoch) FROM dispatch_lanes").await, "2");
+    // On a machine that stands still for longer than a lease, the second takes its lane more than once.
+    assert_eq!(floor.text("SELECT max(epoch) > 1 FROM dispatch_lanes").await, "true");
+    let heirs = "SELECT string_agg(DISTINCT worker, ' ' ORDER BY worker) FROM send_attempts";
+    assert_eq!(floor.text(heirs).await, "first second");
     second.stop().await;
 }
 

@@ -51,6 +51,18 @@ impl PaperBroker {
         (self.process, self.url) = spawn_at(address, &self.folder, arguments, None);
     }
 
+    /// Kills it (SIGKILL) and starts it again where it was; from then on it takes only calls signed with this secret.
+    pub fn change_secret(&mut self, arguments: &[&str], secret: &str) {
+        let address = self.url.trim_start_matches("http://").to_string();
+        self.kill();
+        (self.process, self.url) = spawn_at(&address, &self.folder, arguments, Some(secret));
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill().expect("it was running");

@@ -118,10 +118,26 @@ async fn f53_a_broker_that_never_answers_leaves_the_outcome_unknown() {
 
 #[tokio::test]
 async fn f57_the_broker_may_ask_for_peace() {
-    let busy = http("503 Service Unavailable\r\nretry-after: 7", "");
-    let placed = answering(Some(busy)).await.place(&order(), Box::new(|| Ok(()))).await;
-    let Placed::Unknown { retry_after, .. } = placed else { panic!("{placed:?}") };
-    assert_eq!(retry_after, Some(Duration::from_secs(7)));
+    // A time counts by the broker's own clock, however far from ours.
+    let dated = "date: Wed, 21 Oct 2015 07:28:00 GMT\r\nretry-after: ";
+    for (headers, wanted) in [
+        ("retry-after: 7".to_string(), Some(7)),
+        ("retry-after: 999999999".into(), Some(3_600)),
+        ("retry-after: soon".into(), None),
+        ("retry-after: -1".into(), None),
+        (format!("{dated}Wed, 21 Oct 2015 07:28:30 GMT"), Some(30)),
+        (format!("{dated}Wednesday, 21-Oct-15 07:28:30 GMT"), Some(30)),
+        (format!("{dated}Wed, 21 Oct 2015 07:00:00 GMT"), Some(0)),
+        ("retry-after: Wed, 21 Oct 2015 07:28:00 GMT".into(), Some(0)),
+        ("retry-after: Fri, 31 Dec 9999 23:59:59 GMT".into(), Some(3_600)),
+    ] {
+        for status in ["503 Service Unavailable", "429 Too Many Requests"] {
+            let busy = http(&format!("{status}\r\n{headers}"), "");
+            let placed = answering(Some(busy)).await.place(&order(), Box::new(|| Ok(()))).await;
+            let Placed::Unknown { retry_after, .. } = placed else { panic!("{placed:?}") };
+            assert_eq!(retry_after, wanted.map(Duration::from_secs), "{headers}");
+        }
+    }
 }
 
 #[tokio::test]
