@@ -55,6 +55,7 @@ impl Schemas {
     pub async fn checked(&self, read: Read) -> Read {
         let record = match &read {
             Read::Request(request) => &request.record,
+            Read::Command(command) => &command.record,
             Read::Refused(refusal) => &refusal.record,
             Read::Wait { .. } => return read,
         };
@@ -80,6 +81,7 @@ impl Schemas {
         };
         let record = Box::new(match read {
             Read::Request(request) => request.record,
+            Read::Command(command) => command.record,
             Read::Refused(refusal) => refusal.record,
             Read::Wait { .. } => return read,
         });
