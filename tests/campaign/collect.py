@@ -14,8 +14,8 @@ from generator import CAPS
 TOPICS = ["order-requests", "proposal-sets", "decisions", "alerts", "exec-events", "dead-letters"]
 OBS = ["obs_decisions", "obs_exec_events", "obs_alerts", "obs_do_metrics"]
 TABLES = [
-    "outbox_orders", "send_attempts", "order_fills", "input_positions", "risk_positions", "risk_traces", "halts",
-    "owed_events", "campaign_moves", "campaign_states", *OBS,
+    "outbox_orders", "send_attempts", "order_fills", "input_positions", "risk_positions", "risk_traces", "halts", "order_cancels",
+    "owed_events", "campaign_moves", "campaign_states", "campaign_lanes", *OBS,
 ]
 
 

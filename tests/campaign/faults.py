@@ -43,8 +43,8 @@ POINTS = {
     "dispatch": [
         "dispatch/claim-in-flight", "dispatch/after-claim", "dispatch/connected", "dispatch/half-written",
         "dispatch/all-written", "dispatch/answer-read", "dispatch/settled", "dispatch/commit-in-flight",
-        "dispatch/after-commit", "dispatch/reconcile-queried", "dispatch/reconcile-decided", "emission/produced",
-        "emission/acked", "emission/settled",
+        "dispatch/after-commit", "dispatch/reconcile-queried", "dispatch/reconcile-decided", "dispatch/cancel-noted",
+        "dispatch/cancel-in-flight", "dispatch/cancel-answered", "emission/produced", "emission/acked", "emission/settled",
     ],
     "sink": ["sink/polled", "sink/upserted", "sink/commit-in-flight", "sink/committed"],
 }
@@ -118,7 +118,12 @@ class Schedule:
             self.pinned = "drops answers"
             self.line.broker.tell(self.pinned, MODES[self.pinned])
         slot.start((point, nth))
-        fired = self._revoked(slot) if point == "gate/in-revoke" else slot.died_at_its_point(POINT_LIMIT_S)
+        if point == "gate/in-revoke":
+            fired = self._revoked(slot)
+        elif point.startswith("dispatch/cancel"):
+            fired = self._given_lanes(slot)
+        else:
+            fired = slot.died_at_its_point(POINT_LIMIT_S)
         if needs_unknown:
             self.pinned = None
         if not fired:
@@ -144,6 +149,19 @@ class Schedule:
                 return True
         return False
 
+    def _given_lanes(self, slot) -> bool:
+        """A lane with working orders is never let go: other senders are killed until this one has some."""
+        deadline = time.monotonic() + POINT_LIMIT_S
+        while time.monotonic() < deadline:
+            if slot.died_at_its_point(6):
+                return True
+            for other in [o for o in self.line.slots.values() if o.role == slot.role and o is not slot]:
+                with other.lock:
+                    if other.runs():
+                        other.kill("SIGKILL, so that its lanes go to another")
+                        other.start()
+        return False
+
     def supervise(self, slot_names: list[str]) -> None:
         """Starts a role again that has ended because a service was away."""
         while not self.ending.wait(0.5):
@@ -161,22 +179,29 @@ class Schedule:
             if self.ending.wait(self.random.uniform(*pause)):
                 return
             slot = self.line.slots[self.random.choice(slot_names)]
-            if not slot.runs():
-                raise Trouble(f"{slot.name} ended by itself with {slot.process.returncode}")
-            slot.kill("SIGKILL at a random moment")
-            slot.start()
+            with slot.lock:
+                if not slot.runs():
+                    if slot.process.returncode == AWAY:
+                        continue  # a service is away: whoever supervises starts it again
+                    raise Trouble(f"{slot.name} ended by itself with {slot.process.returncode}")
+                slot.kill("SIGKILL at a random moment")
+                slot.start()
             killed += 1
 
     def zombie(self, slot_name: str, seconds: float | None = None) -> None:
         """Stopped until its session, its lease and its transactions are over; then it wakes and goes on as if nothing were."""
         slot = self.line.slots[slot_name]
         seconds = seconds or (max(SESSION_MS, LEASE_MS) / 1000) * self.random.uniform(1.6, 2.4)
+        stopped_at, pid = time.time(), slot.process.pid
         slot.signal(signal.SIGSTOP)
         try:
             self.ending.wait(seconds)
         finally:
             slot.signal(signal.SIGCONT)
-        self.zombies.append({"slot": slot_name, "seconds": round(seconds, 1), "at": time.time()})
+        self.zombies.append({
+            "slot": slot_name, "seconds": round(seconds, 1), "stopped_at": stopped_at, "at": time.time(), "pid": pid,
+            "mode": self.line.broker.mode,
+        })
 
     def zombies_among(self, slot_names: list[str], pause: float, times: int, seconds: float | None = None) -> None:
         for n in range(times):
@@ -218,11 +243,14 @@ class Schedule:
         self.more_faults[what] = self.more_faults.get(what, 0) + 1
 
     def end(self) -> None:
-        """No more faults."""
+        """No more faults; what works at the broker goes on working."""
         self.ending.set()
         for thread in self.threads:
             thread.join(POINT_LIMIT_S + 30)
             if thread.is_alive():
                 self.broken.append(f"{thread.name} does not end")
         self.line.broker.tell("honest", {})
+
+    def fill(self) -> None:
+        """The price comes: whatever works at the broker and is not cancelled by now is filled."""
         self.line.broker.quote(NEAR)

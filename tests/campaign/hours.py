@@ -294,5 +294,5 @@ def _broken(name: str, why: str) -> dict:
     return {
         "name": name, "seed": 0, "broker": "", "records": 0, "orders": 0, "seconds": 0.0,
         "verdicts": {n: dict(nothing) for n in report.INVARIANTS}, "violations": [],
-        "failures": [why], "recovery_ms": [], "faults": {}, "cells": [], "modes_unavailable": [],
+        "failures": [why], "recoveries": [], "doubts_ms": [], "kills": 0, "zombies": 0, "faults": {}, "cells": [], "modes_unavailable": [],
     }

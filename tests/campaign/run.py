@@ -14,10 +14,12 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
 import controls
+import doubts
 import planted
 import report
 from faults import MODES, MODES_MUST_EXIST, POINTS, pointed, within_dispatch
@@ -54,7 +56,8 @@ def told(name: str, outcome: Outcome) -> dict:
         "name": name, "seed": outcome.options.seed, "broker": evidence.broker.name(), "records": len(evidence.intents),
         "orders": sum(1 for line in evidence.ledger if line["kind"] == "order"), "seconds": outcome.seconds,
         "verdicts": outcome.verdicts, "violations": outcome.violations(), "failures": outcome.failures,
-        "recovery_ms": outcome.recovery_ms, "faults": faults, "cells": schedule.cells,
+        "recoveries": [asdict(r) for r in outcome.recoveries],
+        "doubts_ms": doubts.measure(evidence), "kills": len(outcome.deaths), "zombies": len(schedule.zombies), "faults": faults, "cells": schedule.cells,
         "modes_unavailable": schedule.unavailable,
     }
 
@@ -74,7 +77,7 @@ def main_plan(seed: int) -> Plan:
     chance = random.Random(seed)
     return Plan(
         per_second=25, most=30_000, points={f"{role}-1": pointed(role, chance) for role in POINTS},
-        kills=20, zombies=4, modes=list(MODES), broker_kills=3, halts=True,
+        kills=20, zombies=4, modes=list(MODES), broker_kills=3, halts=True, cancels=True,
     )
 
 
@@ -83,7 +86,7 @@ def class_plan(lies: dict) -> Plan:
     return Plan(
         per_second=25, most=4_000, points={"dispatch-1": [(p, 1) for p in within_dispatch(lies)]}, zombies=1, zombie_pause=5.0,
         modes=["honest", "drops answers", "resets before applying"], mode_s=4.0, rebuild=False,
-        mix={"limit": 800, "market": 200}, lanes=40, life_s=20.0,
+        mix={"limit": 750, "market": 150, "working": 100}, cancels=True, lanes=40, life_s=20.0,
     )
 
 
