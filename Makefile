@@ -49,7 +49,7 @@ campaign: setup stack-up ## Load, faults and an independent audit (CI); SEED=…
 
 campaign-long: setup stack-up ## The same for hours, by hand: MINUTES=…, SEED=…, ONLY=…; goes on where it was ended
 	cargo build $(TESTED)
-	@$(CAMPAIGN) --long
+	@export WIDTH="$(WIDTH)"; $(CAMPAIGN) --long
 
 fmt: ## Format the code
 	cargo fmt

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 
+from evidence import BrokerClass
 from generator import NEAR
 from line import LEASE_MS, SESSION_MS, Line, Trouble
 
@@ -83,6 +84,7 @@ class Schedule:
         self.unavailable: list[str] = []
         self.modes_seen: dict[str, int] = {}
         self.more_faults: dict[str, int] = {}
+        self.outages: list[dict] = []
         self.ending = threading.Event()
         self.broken: list[str] = []
         self.threads: list[threading.Thread] = []
@@ -114,9 +116,9 @@ class Schedule:
 
     def _at_point(self, slot, point: str, nth: int) -> None:
         needs_unknown = point.startswith("dispatch/reconcile")
-        if needs_unknown:
-            self.pinned = "drops answers"
-            self.line.broker.tell(self.pinned, MODES[self.pinned])
+        if needs_unknown:  # something to ask about, whatever the mode is
+            self.pinned = self.line.broker.mode
+            self.line.broker.tell(self.pinned, {**self.line.broker.lies, **MODES["drops answers"]})
         slot.start((point, nth))
         if point == "gate/in-revoke":
             fired = self._revoked(slot)
@@ -125,6 +127,7 @@ class Schedule:
         else:
             fired = slot.died_at_its_point(POINT_LIMIT_S)
         if needs_unknown:
+            self.line.broker.tell(self.pinned, {**MODES, **OVER_FILLS}[self.pinned])
             self.pinned = None
         if not fired:
             self.missed.append(f"{point}:{nth} never fired within {POINT_LIMIT_S} s in {slot.role}")
@@ -133,6 +136,7 @@ class Schedule:
         self.cells.append({
             "point": point, "nth": nth, "role": slot.role, "mode": self.line.broker.mode, "fired": fired,
             "dedupes": not broker.get("no_dedupe"), "queryable": not broker.get("no_query"),
+            "class": BrokerClass(not broker.get("no_dedupe"), not broker.get("no_query")).name(),
         })
 
     def _revoked(self, slot) -> bool:
@@ -241,6 +245,10 @@ class Schedule:
 
     def count(self, what: str) -> None:
         self.more_faults[what] = self.more_faults.get(what, 0) + 1
+
+    def outage(self, what: str, led: list | None) -> None:
+        """From now a service is away (then with the partitions that it led), or ready again (then without)."""
+        self.outages.append({"what": what, "at": time.time(), "led": led})
 
     def end(self) -> None:
         """No more faults; what works at the broker goes on working."""

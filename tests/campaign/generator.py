@@ -237,7 +237,7 @@ class Generator:
     def _working(self):
         """Works at the broker until somebody cancels it; some of it comes too late for that."""
         now = datetime.now(timezone.utc)
-        return self._good(self._order(self.random.choice(WORKING), side="BUY", valid_until=now + timedelta(seconds=30)), plain=True)
+        return self._good(self._order(self.random.choice(WORKING), side="BUY", valid_until=now + (self.life or timedelta(seconds=30))), plain=True)
 
     def _not_crossed(self):
         """Cancelled by the broker at once."""

@@ -263,6 +263,7 @@ class Options:
     has_proxy: bool = False  # between dispatch and the broker
     ledger_in: Path | None = None  # a folder of its own for the broker's ledger
     services: Services | None = None
+    replication: int = 1  # copies of each partition
 
 
 class Line:
@@ -307,7 +308,7 @@ class Line:
         text = (ROOT / "topics" / "topics.yml").read_text(encoding="utf-8")
         spec.write_text(re.sub(r"partitions: \d+", f"partitions: {PARTITIONS}", text), encoding="utf-8")
         self.noctus("migrate")
-        self.noctus("topics", "apply", "--replication", "1", "--spec", str(spec))
+        self.noctus("topics", "apply", "--replication", str(options.replication), "--spec", str(spec))
         self.noctus("schemas", "register")
         with psycopg.connect(self.database, autocommit=True) as connection:
             connection.execute(HISTORY)

@@ -61,6 +61,7 @@ class Outcome:
     schedule: Schedule
     deaths: list
     recoveries: list  # recovery.Recovery
+    outages_ms: dict
     failures: list  # of the campaign itself: a point that never fired, a process that ended by itself
     seconds: float
 
@@ -152,7 +153,8 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
         verdicts["A2"]["violations"].insert(0, stuck)
         verdicts["A2"]["verdict"] = "violated"
     recovered = recovery.measure(evidence, line.deaths, schedule.zombies)
-    return Outcome(line.options, verdicts, evidence, schedule, line.deaths, recovered, failures, time.monotonic() - began)
+    outages = recovery.outages(evidence, schedule.outages)
+    return Outcome(line.options, verdicts, evidence, schedule, line.deaths, recovered, outages, failures, time.monotonic() - began)
 
 
 def _behind(line: Line, database: str, reader: str, topics) -> int:

@@ -111,6 +111,42 @@ def _recovery(fault, waits: list, faults: list) -> Recovery:
     )
 
 
+# Topics that always have traffic; of others nobody can tell an outage from a pause.
+BUSY = {"order-requests", "decisions", "exec-events"}
+
+
+def outages(evidence: Evidence, seen: list[dict]) -> dict[str, list[float]]:
+    """What broke → milliseconds from a service's being ready again (of a Kafka node: from its being gone) to the moment
+    when every busy partition (that it led) had been read on, beyond its first record of after that, and an order moved.
+    A partition without a record in the ten seconds after it does not count."""
+    found = defaultdict(list)
+    lanes = sorted(step for place in _lanes(evidence).values() for step in place.steps)
+    moves = defaultdict(list)
+    for move in sorted(evidence.tables["campaign_moves"], key=lambda m: m["n"]):
+        name = (move["reader"], move["topic"].removeprefix(evidence.prefix), move["partition"])
+        moves[name].append((move["at"].timestamp(), move["next_offset"]))
+    records = defaultdict(list)
+    for topic, of in evidence.topics.items():
+        for record in of:
+            records[(topic, record.partition)].append((record.timestamp_ms / 1000, record.offset))
+    for outage in seen:
+        at, led = outage["at"], outage["led"]
+        waits = []
+        for name, steps in moves.items():
+            place = name[1:]
+            if place[0] not in BUSY or (led is not None and place not in [tuple(one) for one in led]):
+                continue
+            due = min((offset for stamp, offset in records[place] if at + 0.05 <= stamp < at + 10), default=None)
+            if due is not None:
+                waits += [next((when for when, offset in steps if when > at and offset > due), float("inf")) - at]
+        n = bisect.bisect_right(lanes, at)
+        if led is None and n < len(lanes):
+            waits.append(lanes[n] - at)
+        if waits:
+            found[outage["what"]].append(round(max(waits) * 1000, 1))
+    return found
+
+
 def _partitions(evidence: Evidence) -> dict:
     places: dict = defaultdict(_Place)
     before: dict = {}

@@ -2,6 +2,7 @@
 
     make campaign                      what CI runs; SEED=…, ONLY=main|classes|controls
     make campaign-long MINUTES=240     by hand: every cell, pairs of points, broken services; goes on where it was ended
+    tests/campaign/run.py --long --plan     what of it is there, and what is missing
 
 Ends with 0 if every invariant held, every armed point fired, and everything planted was caught; else with 1; with 69 if a
 service is missing.
@@ -57,7 +58,8 @@ def told(name: str, outcome: Outcome) -> dict:
         "orders": sum(1 for line in evidence.ledger if line["kind"] == "order"), "seconds": outcome.seconds,
         "verdicts": outcome.verdicts, "violations": outcome.violations(), "failures": outcome.failures,
         "recoveries": [asdict(r) for r in outcome.recoveries],
-        "doubts_ms": doubts.measure(evidence), "kills": len(outcome.deaths), "zombies": len(schedule.zombies), "faults": faults, "cells": schedule.cells,
+        "outages_ms": outcome.outages_ms, "doubts_ms": doubts.measure(evidence), "pointed": sum(d.point is not None for d in outcome.deaths), "random": sum(d.point is None for d in outcome.deaths),
+        "zombies": len(schedule.zombies), "faults": faults, "cells": schedule.cells,
         "modes_unavailable": schedule.unavailable,
     }
 
@@ -144,6 +146,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES") or 240))
     parser.add_argument("--only", default=os.environ.get("ONLY") or None)
     parser.add_argument("--batch", help=argparse.SUPPRESS)  # the long campaign's own
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--plan", action="store_true", help="what an earlier long campaign has done, and what is missing; plays nothing")
     parser.add_argument("--anew", action="store_true", help="forget what an earlier long campaign has done")
     arguments = parser.parse_args()
     if not NOCTUS.exists():
@@ -159,7 +163,9 @@ def main() -> int:
             import hours
 
             if arguments.batch:
-                return hours.one(arguments.seed, arguments.batch, hours.FOLDER / "result.json")
+                return hours.one(arguments.seed, arguments.batch, arguments.result)
+            if arguments.plan:
+                return hours.plan(arguments.seed)
             return hours.run(arguments.seed, arguments.minutes, only, arguments.anew)
         return ci(arguments.seed, only)
     except KeyboardInterrupt:
