@@ -141,8 +141,11 @@ def _services(seed: int, stack):
     def options(n: int, **more) -> Options:
         return Options(seed=seed * 1_000 + n, **more)
 
-    def plan(mix=None) -> Plan:
-        return Plan(per_second=25, most=20_000, kills=6, at_least_s=75, supervised=True, mix=mix, cancels=mix is None)
+    def plan(kills: int, mix=None) -> Plan:
+        return Plan(per_second=25, most=20_000, kills=kills, at_least_s=75, supervised=True, mix=mix, cancels=mix is None)
+
+    # Where it is measured how soon all goes on after a service is back, nothing else happens.
+    measured = (breakage.postmaster, breakage.kafka)
 
     on_stack = [
         ("a Postgres backend", breakage.backends), ("the postmaster", breakage.postmaster), ("Kafka", breakage.kafka),
@@ -151,16 +154,16 @@ def _services(seed: int, stack):
     ]
     for n, (what, act) in enumerate(on_stack):
         name, of = f"services: {what}", options(n, has_proxy=act is breakage.cuts)
-        yield Batch(name, _on_stack(name, act, of, plan(POISON if what == "poison" else None), stack), breaks_stack=True)
+        yield Batch(name, _on_stack(name, act, of, plan(0 if act in measured else 6, POISON if what == "poison" else None), stack), breaks_stack=True)
     on_cluster = [
         ("the leader of three Kafka nodes", cluster.leaders, False), ("two of three Kafka nodes", cluster.two_nodes, False),
         ("the disk of a Kafka node", cluster.full_disk, True),
     ]
     for n, (what, act, on_disk) in enumerate(on_cluster):
         name = f"services: {what}"
-        yield Batch(name, _on_cluster(name, act, on_disk, options(20 + n, replication=3), plan()), weight=2)
+        yield Batch(name, _on_cluster(name, act, on_disk, options(20 + n, replication=3), plan(0)), weight=2)
     name = "services: the disk under Postgres"
-    yield Batch(name, _on_small_postgres(name, options(30), plan()))
+    yield Batch(name, _on_small_postgres(name, options(30), plan(0)))
 
 
 def _on_stack(name: str, act, options: Options, plan: Plan, stack):

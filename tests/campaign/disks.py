@@ -59,7 +59,7 @@ class SmallPostgres:
         try:
             self._run("initdb", "-D", self.data, "-U", "noctus", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--wal-segsize=4")
             self.start()
-            with psycopg.connect(self.url.replace("/noctus", "/postgres"), autocommit=True) as admin:
+            with psycopg.connect(self._administered(), autocommit=True) as admin:
                 admin.execute("CREATE DATABASE noctus")
         except BaseException:
             self.down()
@@ -85,9 +85,12 @@ class SmallPostgres:
             )
         self.ready()
 
+    def _administered(self) -> str:
+        return self.url.rpartition("/")[0] + "/postgres"
+
     def answers(self) -> bool:
         try:
-            with psycopg.connect(self.url.replace("/noctus", "/postgres"), connect_timeout=2) as connection:
+            with psycopg.connect(self._administered(), connect_timeout=2) as connection:
                 connection.execute("SELECT 1")
             return True
         except psycopg.OperationalError:

@@ -48,7 +48,9 @@ def summary(outcomes: list, controls: list[dict], planted: list[dict], about: di
             "runs": sum(v["verdict"] != "not applicable" for v in of),
         }
     count = lambda *names: sum(verdicts[name]["violations"] for name in names)
-    recovered = [one for outcome in outcomes for one in outcome["recoveries"] if one["cause"] != "SIGSTOP"]
+    # Where services break, what stands still after a kill may wait for a service.
+    whole = [outcome for outcome in outcomes if not outcome["name"].startswith("services")]
+    recovered = [one for outcome in whole for one in outcome["recoveries"] if one["cause"] != "SIGSTOP"]
     alone = [one for one in recovered if not one["overlapped"]]
     kinds = Counter()
     for outcome in outcomes:
