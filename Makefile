@@ -47,7 +47,7 @@ campaign: setup stack-up ## Load, faults and an independent audit (CI); SEED=…
 	cargo build $(TESTED)
 	@$(CAMPAIGN)
 
-campaign-long: setup stack-up ## The same for hours, by hand: MINUTES=…, SEED=…, ONLY=…; goes on where it was ended
+campaign-long: setup stack-up ## The same for an hour, by hand: MINUTES=…, SEED=…, ONLY=…, WIDTH=… side by side; goes on where it was ended
 	cargo build $(TESTED)
 	@export WIDTH="$(WIDTH)"; $(CAMPAIGN) --long
 

@@ -31,10 +31,14 @@ CLASSES = {
     "can be queried": {"no_dedupe": True},
     "neither": {"no_dedupe": True, "no_query": True},
 }
-# What there must be in the end.
+# What there must be in the end; beside every cell.
 TARGETS = {"pointed kills": 300, "random kills": 500, "orders": 200_000, "zombies": 50}
-RECOVERIES, KILLS, BULK = 3, 10, 24
+RECOVERIES, KILLS, BULK = 3, 10, 16
 CELLS = {"limit": 640, "market": 180, "reference": 80, "working": 100}
+MANY = {
+    "limit": 560, "market": 220, "reference": 60, "capped": 20, "traced": 10, "rated": 2, "flat": 10, "proposals": 30, "v1_0": 10,
+    "again": 30, "again_elsewhere": 10, "conflict": 10, "expired": 4, "bad_signature": 10, "unsigned": 2, "bad_avro": 6, "invalid_qty": 6,
+}
 SIMPLE = {"limit": 700, "market": 200, "reference": 80, "working": 20}
 POISON = {"limit": 100, "bad_signature": 250, "unsigned": 100, "bad_wire": 150, "bad_avro": 200, "invalid_qty": 100, "key_mismatch": 100}
 
@@ -102,7 +106,7 @@ def _cells(seed: int):
         points = within_dispatch(lies)
         chance.shuffle(points)
         plan = Plan(
-            per_second=40, most=6_000, points={"dispatch-1": [(p, chance.randint(1, 3)) for p in points]}, zombies=1,
+            per_second=25, most=20_000, points={"dispatch-1": [(p, chance.randint(1, 3)) for p in points]}, zombies=1,
             zombie_pause=4.0, modes=[mode], mode_s=3_600, rebuild=False, mix=CELLS, cancels=True,
             lanes=0 if not lies else 40, life_s=20.0 if lies else 0.0, workers={"gate": 1, "dispatch": 2, "sink": 1},
         )
@@ -131,7 +135,7 @@ def _bulk(seed: int):
         chance = random.Random(f"{seed} bulk {n}")
         points = {"gate-1": pointed("gate", chance)[:2]}
         plan = Plan(per_second=250, most=10_000, points=points, kills=10, kill_pause=(2.5, 4.0), zombies=1,
-                    modes=["honest", "fills in parts", "drops answers"], mode_s=10, at_least_s=42, rebuild=n % 6 == 0, lanes=24)
+                    modes=["honest", "fills in parts", "drops answers"], mode_s=10, at_least_s=42, rebuild=n % 6 == 0, lanes=24, mix=MANY)
         config = {"gate": {"batch_max": 200}, "sink": {"batch_max": 500}}
         yield _played(f"bulk: {n}", Options(seed=chance.randrange(2**31), config=config), plan, weight=2)
 

@@ -1,10 +1,11 @@
 """Collects the evidence of a line that is at rest, by other clients than the product's."""
 
 import json
+import time
 from pathlib import Path
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from psycopg.rows import dict_row
 
@@ -20,7 +21,18 @@ TABLES = [
 
 
 def ends(admin: AdminClient, names: list[str]) -> dict:
-    """(topic, partition) → the offset of its next record, of all partitions at once."""
+    """(topic, partition) → the offset of its next record, of all partitions at once. Asked again while leaders change."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return _ends(admin, names)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def _ends(admin: AdminClient, names: list[str]) -> dict:
     found = admin.list_topics(timeout=20).topics
     places = [TopicPartition(name, partition) for name in names for partition in found[name].partitions]
     asked = admin.list_offsets({place: OffsetSpec.latest() for place in places}, request_timeout=10)

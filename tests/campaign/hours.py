@@ -169,14 +169,12 @@ def _sweep(batch: Batch) -> None:
 
 
 def _next(waiting: list[Batch], running: list[Running]) -> Batch | None:
-    """The first that there is room for."""
+    """The first, if there is room for it; nobody overtakes it, but while another batch breaks the stack."""
     room = WIDTH - sum(min(r.batch.weight, WIDTH) for r in running)
     is_broken = any(r.batch.breaks_stack for r in running)
     for batch in waiting:
-        if min(batch.weight, WIDTH) <= room and not (batch.breaks_stack and is_broken):
-            return batch
-        if batch.weight >= WIDTH:
-            return None  # it waits for the machine, and nobody overtakes it
+        if not (batch.breaks_stack and is_broken):
+            return batch if min(batch.weight, WIDTH) <= room else None
     return None
 
 
