@@ -47,9 +47,9 @@ campaign: setup stack-up ## Load, faults and an independent audit (CI); SEED=…
 	cargo build $(TESTED)
 	@$(CAMPAIGN)
 
-campaign-long: setup stack-up ## The same for hours, by hand: MINUTES=…, SEED=…, ONLY=…; goes on where it was ended
+campaign-long: setup stack-up ## The same for an hour, by hand: MINUTES=…, SEED=…, ONLY=…, WIDTH=… side by side; goes on where it was ended
 	cargo build $(TESTED)
-	@$(CAMPAIGN) --long
+	@export WIDTH="$(WIDTH)"; $(CAMPAIGN) --long
 
 fmt: ## Format the code
 	cargo fmt

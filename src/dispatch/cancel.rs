@@ -12,6 +12,7 @@ use super::{Dispatch, DispatchError};
 use crate::pg::cancels;
 use crate::pg::outbox::{self, OrderRow};
 use crate::runtime::clock::{Boot, boot};
+use crate::runtime::faults::crash_point;
 
 /// Pause between two looks, unless a halt is new.
 const LOOK: Duration = Duration::from_millis(100);
@@ -44,6 +45,9 @@ impl Cancels {
         }
         let asking: Vec<&str> = self.asking.iter().map(String::as_str).collect();
         let due = cancels::due(&client, &held, &asking, room).await?;
+        if !due.is_empty() {
+            crash_point("dispatch/cancel-noted");
+        }
         self.looked = Some((number, boot()));
         let keys: Vec<&str> = due.iter().map(|(key, _)| key.as_str()).collect();
         let mut found = Vec::with_capacity(due.len());

@@ -19,7 +19,7 @@ use super::safe::says_nothing;
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
 use crate::runtime::clock::{self, boot};
-use crate::runtime::faults::crash_point;
+use crate::runtime::faults::{crash_point, in_flight};
 
 /// How long a sender waits for fresh knowledge of halts before it gives the order back.
 const HALT_PATIENCE: Duration = Duration::from_secs(1);
@@ -241,7 +241,9 @@ pub async fn cancel(
     let order = dispatch.place_order(&row);
     // Whatever is halted, and however old the order: a cancel opens nothing. Only the lane must be ours.
     let may_write = || if lease.holds(boot()) { Ok(()) } else { Err("lease_over") };
-    let moved = dispatch.broker.cancel(&order, &code, Box::new(may_write)).await;
+    let asking = dispatch.broker.cancel(&order, &code, Box::new(may_write));
+    let moved = in_flight("dispatch/cancel-in-flight", asking).await;
+    crash_point("dispatch/cancel-answered");
     let key = row.key.clone();
     let settled = |finding, view: Option<&OrderView>, answer: Option<String>| {
         let outcome = of(row.clone(), finding, None, Value::Null, view, None);

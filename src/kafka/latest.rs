@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::client::client;
+use super::offsets::watermarks;
 use super::record::{Record, Topic};
 use crate::runtime::config::Config;
 
@@ -67,7 +68,7 @@ impl Latest {
             let mut list = TopicPartitionList::new();
             let mut behind = HashMap::new();
             for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
-                let (low, high) = consumer.fetch_watermarks(&name, partition.id(), ASK)?;
+                let (low, high) = watermarks(&consumer, &name, partition.id(), ASK)?;
                 list.add_partition_offset(&name, partition.id(), Offset::Beginning)?;
                 if low < high {
                     behind.insert(partition.id(), high);
@@ -147,7 +148,7 @@ impl Latest {
         let partitions = self.partitions.clone();
         tokio::task::spawn_blocking(move || {
             for partition in partitions {
-                consumer.fetch_watermarks(&topic, partition, PROBE)?;
+                watermarks(&*consumer, &topic, partition, PROBE)?;
             }
             Ok(())
         })

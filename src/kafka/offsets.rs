@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::admin::AdminError;
@@ -33,7 +34,7 @@ pub async fn ends(config: &Config, topic: &str) -> Result<BTreeMap<i32, Ends>, A
         let topic = there.ok_or_else(|| AdminError::NoTopic(name.clone()))?;
         let mut ends = BTreeMap::new();
         for partition in topic.partitions() {
-            let (low, high) = consumer.fetch_watermarks(&name, partition.id(), ASK)?;
+            let (low, high) = watermarks(&consumer, &name, partition.id(), ASK)?;
             ends.insert(partition.id(), Ends { low, high });
         }
         Ok(ends)
@@ -68,6 +69,23 @@ pub async fn at_time(
     asked(config, ask).await
 }
 
+/// The first offset of a partition, and the one that its next record gets. Blocks.
+///
+/// librdkafka takes its memory of a partition that had no leader, or another one, for final, and asks again only after
+/// minutes: so the topic is asked about anew first (F27).
+pub fn watermarks<C: ConsumerContext, T: Consumer<C>>(
+    consumer: &T,
+    topic: &str,
+    partition: i32,
+    limit: Duration,
+) -> Result<(i64, i64), KafkaError> {
+    consumer.fetch_watermarks(topic, partition, limit).or_else(|error| {
+        tracing::debug!(%error, topic, partition, "asked again, with new knowledge of who leads it");
+        consumer.fetch_metadata(Some(topic), limit)?;
+        consumer.fetch_watermarks(topic, partition, limit)
+    })
+}
+
 /// A consumer in no group's work, for questions; asking blocks, so it has a thread of its own.
 async fn asked<T: Send + 'static>(
     config: &Config,
@@ -76,4 +94,23 @@ async fn asked<T: Send + 'static>(
     let mut client = client(config);
     client.set("group.id", config.group("ops")).set("enable.auto.commit", "false");
     tokio::task::spawn_blocking(move || ask(client.create()?)).await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rdkafka::mocking::MockCluster;
+
+    #[test]
+    fn f27_a_partition_that_had_no_leader_is_asked_about_anew_once_it_has_one() {
+        let cluster = MockCluster::new(2).expect("a mock cluster");
+        cluster.create_topic("led", 1, 2).expect("a topic");
+        let mut config = rdkafka::ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        let consumer: BaseConsumer = config.create().expect("a consumer");
+        cluster.partition_leader("led", 0, None).expect("nobody leads it");
+        assert!(watermarks(&consumer, "led", 0, ASK).is_err());
+        cluster.partition_leader("led", 0, Some(2)).expect("one leads it");
+        assert_eq!(watermarks(&consumer, "led", 0, ASK), Ok((0, 0)));
+    }
 }

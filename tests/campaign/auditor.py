@@ -18,7 +18,7 @@ DEAD_LETTERS = "dead-letters"
 OUTPUTS = {"decisions": "obs_decisions", "exec-events": "obs_exec_events", "alerts": "obs_alerts"}
 # Orders the broker may still fill.
 LIVE = {"SENT", "ACCEPTED", "PARTIALLY_FILLED", "UNKNOWN", "PARKED", "NEW"}
-# A13: so long after the last fault nothing may be unknown any more, seconds.
+# A13: so long after the last fault nothing of before it may be unknown any more, seconds.
 HEALED_S = 60.0
 # What is written in a transaction is seen by others a moment later.
 COMMITTED_S = timedelta(seconds=0.5)
@@ -120,14 +120,26 @@ def _at_the_broker(case: Case, row: dict) -> list[str]:
         return [f"{state} with {row['executed_qty']} filled, and the broker has filled {filled}"]
     if state == "REJECTED" and have:
         return ["REJECTED, and the broker has accepted it"]
+    if state == "REJECTED" and case.attempts[key] and not case.orders.get(key):
+        return ["REJECTED, and the broker never refused it: no answer was taken for a no"]
     working = [line for line in have if line["status"] in ("working", "filled")]
     if state in ("EXPIRED", "CANCELLED") and working and not _ended(case, key):
         return [f"{state}, and the broker still has it"]
-    if state == "CANCELLED" and not have and not case.stopped(row):
+    if state == "CANCELLED" and not _may_be_cancelled(case, row, bool(have)):
         return ["CANCELLED, and nobody cancelled it"]
     if state == "EXPIRED" and not have and not _was_late(case, row):
         return ["EXPIRED before its time"]
     return []
+
+
+def _may_be_cancelled(case: Case, row: dict, is_at_broker: bool) -> bool:
+    """Whether a halt, a person, or the broker by itself had it cancelled: whichever the broker, or the last step, names."""
+    key = row["idempotency_key"]
+    by_hand = any(wanted["idempotency_key"] == key and wanted["code"] == "cancelled_by_hand" for wanted in case.evidence.tables["order_cancels"])
+    if not is_at_broker:
+        return by_hand or case.stopped(row)
+    codes = {line.get("code") for line in case.updates[key] if line["status"] == "cancelled"}
+    return ("halted" not in codes or case.stopped(row)) and ("cancelled_by_hand" not in codes or by_hand)
 
 
 def _ended(case: Case, key: str) -> bool:
@@ -504,8 +516,9 @@ def _held(case: Case, row: dict, received, spans: list) -> bool:
 
 
 def a12(case: Case) -> list[str]:
-    """Nothing of a halt's scope comes to the broker after the halt was acknowledged."""
-    if not case.evidence.halts:
+    """Nothing of a halt's scope comes to the broker after the halt was acknowledged; what worked there is cancelled, and
+    so is what a person cancels."""
+    if not case.evidence.halts and not case.evidence.cancels:
         raise NotApplicable("nobody halted anything in this run")
     found = []
     for halt in case.evidence.halts:
@@ -517,6 +530,29 @@ def a12(case: Case) -> list[str]:
             received = utc(line["received_at"])
             if received > at and (until is None or received < until):
                 found.append(f"{line['order']['client_order_id']} came at {received}, {scope} was halted at {at}")
+        if until is None:
+            found += _goes_on(case, [k for k, row in case.rows.items() if all(row[n] == v for n, v in scope.items())], f"{scope} was halted")
+    for told in case.evidence.cancels:
+        key, row = told["key"], case.rows.get(told["key"])
+        found += _goes_on(case, [key], "it was cancelled by hand")
+        if row is None or (told["state"] in FINAL and row["state"] != told["state"]):
+            found.append(f"{key}: whoever cancelled it was told {told['state']}, and it is {row and row['state']}")
+    return found
+
+
+def _goes_on(case: Case, keys: list, why: str) -> list[str]:
+    """Orders that still worked at the broker when all faults were over and every cancel had had its time. One that the
+    broker was asked about and refused to cancel may."""
+    over = case.evidence.priced_at
+    if over is None:
+        return []
+    refused = {w["idempotency_key"] for w in case.evidence.tables["order_cancels"] if (w["answer"] or "").startswith("refused")}
+    found = []
+    for key in keys:
+        for line in _accepted(case, key):
+            ends = [utc(u["at"]).timestamp() for u in case.updates[key] if u["status"] != "working"]
+            if line["status"] == "working" and key not in refused and not any(at <= over for at in ends):
+                found.append(f"{key}: {why}, and it went on working at the broker")
     return found
 
 
@@ -536,9 +572,13 @@ def a13(case: Case) -> list[str]:
             found.append(f"{key} is PARKED ({why}), and the broker {broker.name()}")
         if broker.queryable and not asked and _accepted(case, key):
             found.append(f"{key} is PARKED ({why}), and the broker would have told of its order")
-    e = case.evidence
-    if e.healed_at is not None and e.known_at is not None and e.known_at - e.healed_at > HEALED_S:
-        found.append(f"{e.known_at - e.healed_at:.0f} s after the last fault all is known, {HEALED_S:.0f} s are allowed")
+        alerts = [a for a in case.alerts[key] if a["severity"] == "CRITICAL"]
+        if not alerts:
+            found.append(f"{key} is PARKED, and nobody was alerted")
+    healed = case.evidence.healed_at
+    for key, begun, over in case.doubts() if healed is not None else []:
+        if begun < healed and over is not None and over - healed > HEALED_S:
+            found.append(f"{key} was UNKNOWN until {over - healed:.0f} s after the last fault, {HEALED_S:.0f} s are allowed")
     return found
 
 

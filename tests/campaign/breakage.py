@@ -8,6 +8,8 @@ import os
 import secrets
 import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import psycopg
@@ -76,7 +78,21 @@ def postmaster(line, schedule, stack) -> None:
         stack.kill("postgres")
         schedule.count("the postmaster killed (SIGKILL), and started again")
         schedule.ending.wait(schedule.random.uniform(0, 3))
-        stack.up()
+        starting = threading.Thread(target=stack.up)
+        starting.start()
+        while not _answers(stack.services.database):
+            time.sleep(0.02)
+        schedule.outage("postgres", None)
+        starting.join()
+
+
+def _answers(database: str) -> bool:
+    try:
+        with psycopg.connect(database, connect_timeout=2) as connection:
+            connection.execute("SELECT 1")
+        return True
+    except psycopg.OperationalError:
+        return False
 
 
 def kafka(line, schedule, stack) -> None:
@@ -88,6 +104,7 @@ def kafka(line, schedule, stack) -> None:
             stack.up()
         else:
             stack.restart("kafka")
+        schedule.outage("kafka", None)
         schedule.count("Kafka killed and started again" if hard else "Kafka restarted in good order")
         hard = not hard
 
@@ -134,18 +151,6 @@ def full_disk(line, schedule, stack) -> None:
 def _resize(line, most: int) -> None:
     pages = (most + 4095) // 4096
     subprocess.run(["mount", "-o", f"remount,size={pages * 4096}", line.broker.ledger.parent], check=True)
-
-
-def small_disk(folder: Path) -> Path | None:
-    """A file system of its own for a ledger; None where that needs rights we do not have."""
-    disk = folder / "disk"
-    disk.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], capture_output=True)
-    return disk if done.returncode == 0 else None
-
-
-def unmount(disk: Path) -> None:
-    subprocess.run(["umount", disk], check=True)
 
 
 def cuts(line, schedule, stack) -> None:

@@ -1,10 +1,11 @@
 """Collects the evidence of a line that is at rest, by other clients than the product's."""
 
 import json
+import time
 from pathlib import Path
 
 import psycopg
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from psycopg.rows import dict_row
 
@@ -14,13 +15,24 @@ from generator import CAPS
 TOPICS = ["order-requests", "proposal-sets", "decisions", "alerts", "exec-events", "dead-letters"]
 OBS = ["obs_decisions", "obs_exec_events", "obs_alerts", "obs_do_metrics"]
 TABLES = [
-    "outbox_orders", "send_attempts", "order_fills", "input_positions", "risk_positions", "risk_traces", "halts",
-    "owed_events", "campaign_moves", "campaign_states", *OBS,
+    "outbox_orders", "send_attempts", "order_fills", "input_positions", "risk_positions", "risk_traces", "halts", "order_cancels",
+    "owed_events", "campaign_moves", "campaign_states", "campaign_lanes", *OBS,
 ]
 
 
 def ends(admin: AdminClient, names: list[str]) -> dict:
-    """(topic, partition) → the offset of its next record, of all partitions at once."""
+    """(topic, partition) → the offset of its next record, of all partitions at once. Asked again while leaders change."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return _ends(admin, names)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.3)
+
+
+def _ends(admin: AdminClient, names: list[str]) -> dict:
     found = admin.list_topics(timeout=20).topics
     places = [TopicPartition(name, partition) for name in names for partition in found[name].partitions]
     asked = admin.list_offsets({place: OffsetSpec.latest() for place in places}, request_timeout=10)

@@ -31,8 +31,9 @@ def _small(**more) -> Plan:
 
 
 def _woken(line, schedule) -> list:
-    """Both gates are stopped in turn, until the other one has their partitions and has moved on."""
-    return [schedule.begin("zombies", schedule.zombies_among, ["gate-1", "gate-2"], 3.0, 3, 8.0)]
+    """Both gates are stopped in turn, until the other one has their partitions and has moved on. More comes than they can
+    judge, so that each has records in hand when it is stopped."""
+    return [schedule.begin("zombies", schedule.zombies_among, ["gate-1", "gate-2"], 2.0, 3, 5.0)]
 
 
 CONTROLS = [
@@ -51,7 +52,7 @@ CONTROLS = [
     ),
     Control(
         "no-fence", "a worker moves an input's position though another one owns it", {"A10"},
-        Plan(per_second=150, most=3_000, mix={"limit": 500, "flat": 500}, rebuild=False, more=_woken,
+        Plan(per_second=700, most=3_500, mix={"limit": 200, "flat": 800}, rebuild=False, more=_woken, lanes=20,
              workers={"gate": 2, "dispatch": 1, "sink": 1}),
         tries=3,
     ),

@@ -71,6 +71,7 @@ class Evidence:
     tables: dict = field(default_factory=dict)  # table → [row as a dict]
     rebuilt: dict | None = None  # obs table → sorted rows, made anew from the topics
     halts: list = field(default_factory=list)  # {scope, acknowledged_at}
+    cancels: list = field(default_factory=list)  # what `noctus orders cancel` told, of each
     samples: list = field(default_factory=list)  # Kafka's group offsets beside Postgres'
     live: list = field(default_factory=list)  # violations seen while it ran, as (invariant, text)
     live_checks: dict = field(default_factory=dict)  # invariant → how often it was looked at
@@ -78,12 +79,12 @@ class Evidence:
     canaries: dict = field(default_factory=dict)  # name → secret
     texts: dict = field(default_factory=dict)  # name → bytes that must hold no secret
     healed_at: float | None = None  # when the last fault was over (Unix seconds)
-    known_at: float | None = None  # when nothing of before that was UNKNOWN any more
+    priced_at: float | None = None  # when what still worked at the broker was let be filled
 
     def copy(self) -> "Evidence":
         """Another one with lists of its own; what is in them is shared, and must be replaced, not changed."""
         other = copy.copy(self)
-        for name in ("intents", "ledger", "halts", "samples", "live"):
+        for name in ("intents", "ledger", "halts", "cancels", "samples", "live"):
             setattr(other, name, list(getattr(self, name)))
         for name in ("topics", "tables"):
             setattr(other, name, {key: list(rows) for key, rows in getattr(self, name).items()})

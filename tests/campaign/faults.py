@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 
+from evidence import BrokerClass
 from generator import NEAR
 from line import LEASE_MS, SESSION_MS, Line, Trouble
 
@@ -43,8 +44,8 @@ POINTS = {
     "dispatch": [
         "dispatch/claim-in-flight", "dispatch/after-claim", "dispatch/connected", "dispatch/half-written",
         "dispatch/all-written", "dispatch/answer-read", "dispatch/settled", "dispatch/commit-in-flight",
-        "dispatch/after-commit", "dispatch/reconcile-queried", "dispatch/reconcile-decided", "emission/produced",
-        "emission/acked", "emission/settled",
+        "dispatch/after-commit", "dispatch/reconcile-queried", "dispatch/reconcile-decided", "dispatch/cancel-noted",
+        "dispatch/cancel-in-flight", "dispatch/cancel-answered", "emission/produced", "emission/acked", "emission/settled",
     ],
     "sink": ["sink/polled", "sink/upserted", "sink/commit-in-flight", "sink/committed"],
 }
@@ -83,6 +84,7 @@ class Schedule:
         self.unavailable: list[str] = []
         self.modes_seen: dict[str, int] = {}
         self.more_faults: dict[str, int] = {}
+        self.outages: list[dict] = []
         self.ending = threading.Event()
         self.broken: list[str] = []
         self.threads: list[threading.Thread] = []
@@ -114,12 +116,18 @@ class Schedule:
 
     def _at_point(self, slot, point: str, nth: int) -> None:
         needs_unknown = point.startswith("dispatch/reconcile")
-        if needs_unknown:
-            self.pinned = "drops answers"
-            self.line.broker.tell(self.pinned, MODES[self.pinned])
+        if needs_unknown:  # something to ask about, whatever the mode is
+            self.pinned = self.line.broker.mode
+            self.line.broker.tell(self.pinned, {**self.line.broker.lies, **MODES["drops answers"]})
         slot.start((point, nth))
-        fired = self._revoked(slot) if point == "gate/in-revoke" else slot.died_at_its_point(POINT_LIMIT_S)
+        if point == "gate/in-revoke":
+            fired = self._revoked(slot)
+        elif point.startswith("dispatch/cancel"):
+            fired = self._given_lanes(slot)
+        else:
+            fired = slot.died_at_its_point(POINT_LIMIT_S)
         if needs_unknown:
+            self.line.broker.tell(self.pinned, {**MODES, **OVER_FILLS}[self.pinned])
             self.pinned = None
         if not fired:
             self.missed.append(f"{point}:{nth} never fired within {POINT_LIMIT_S} s in {slot.role}")
@@ -128,6 +136,7 @@ class Schedule:
         self.cells.append({
             "point": point, "nth": nth, "role": slot.role, "mode": self.line.broker.mode, "fired": fired,
             "dedupes": not broker.get("no_dedupe"), "queryable": not broker.get("no_query"),
+            "class": BrokerClass(not broker.get("no_dedupe"), not broker.get("no_query")).name(),
         })
 
     def _revoked(self, slot) -> bool:
@@ -142,6 +151,19 @@ class Schedule:
             other.stop()
             if slot.died_at_its_point(4):
                 return True
+        return False
+
+    def _given_lanes(self, slot) -> bool:
+        """A lane with working orders is never let go: other senders are killed until this one has some."""
+        deadline = time.monotonic() + POINT_LIMIT_S
+        while time.monotonic() < deadline:
+            if slot.died_at_its_point(6):
+                return True
+            for other in [o for o in self.line.slots.values() if o.role == slot.role and o is not slot]:
+                with other.lock:
+                    if other.runs():
+                        other.kill("SIGKILL, so that its lanes go to another")
+                        other.start()
         return False
 
     def supervise(self, slot_names: list[str]) -> None:
@@ -161,22 +183,29 @@ class Schedule:
             if self.ending.wait(self.random.uniform(*pause)):
                 return
             slot = self.line.slots[self.random.choice(slot_names)]
-            if not slot.runs():
-                raise Trouble(f"{slot.name} ended by itself with {slot.process.returncode}")
-            slot.kill("SIGKILL at a random moment")
-            slot.start()
+            with slot.lock:
+                if not slot.runs():
+                    if slot.process.returncode == AWAY:
+                        continue  # a service is away: whoever supervises starts it again
+                    raise Trouble(f"{slot.name} ended by itself with {slot.process.returncode}")
+                slot.kill("SIGKILL at a random moment")
+                slot.start()
             killed += 1
 
     def zombie(self, slot_name: str, seconds: float | None = None) -> None:
         """Stopped until its session, its lease and its transactions are over; then it wakes and goes on as if nothing were."""
         slot = self.line.slots[slot_name]
         seconds = seconds or (max(SESSION_MS, LEASE_MS) / 1000) * self.random.uniform(1.6, 2.4)
+        stopped_at, pid = time.time(), slot.process.pid
         slot.signal(signal.SIGSTOP)
         try:
             self.ending.wait(seconds)
         finally:
             slot.signal(signal.SIGCONT)
-        self.zombies.append({"slot": slot_name, "seconds": round(seconds, 1), "at": time.time()})
+        self.zombies.append({
+            "slot": slot_name, "seconds": round(seconds, 1), "stopped_at": stopped_at, "at": time.time(), "pid": pid,
+            "mode": self.line.broker.mode,
+        })
 
     def zombies_among(self, slot_names: list[str], pause: float, times: int, seconds: float | None = None) -> None:
         for n in range(times):
@@ -217,12 +246,19 @@ class Schedule:
     def count(self, what: str) -> None:
         self.more_faults[what] = self.more_faults.get(what, 0) + 1
 
+    def outage(self, what: str, led: list | None) -> None:
+        """From now a service is away (then with the partitions that it led), or ready again (then without)."""
+        self.outages.append({"what": what, "at": time.time(), "led": led})
+
     def end(self) -> None:
-        """No more faults."""
+        """No more faults; what works at the broker goes on working."""
         self.ending.set()
         for thread in self.threads:
             thread.join(POINT_LIMIT_S + 30)
             if thread.is_alive():
                 self.broken.append(f"{thread.name} does not end")
         self.line.broker.tell("honest", {})
+
+    def fill(self) -> None:
+        """The price comes: whatever works at the broker and is not cancelled by now is filled."""
         self.line.broker.quote(NEAR)

@@ -23,7 +23,10 @@ OPEN_SYMBOLS = ["USDJPY", "EURJPY", "GBPJPY", "AUDJPY", "NZDJPY", "CHFJPY", "CAD
 ACCOUNTS = ["main", "alpha", "beta-2"]
 # Symbols with a rule of their own; policy() says which. QUOTED has a price at the broker, away from that of the orders.
 QUOTED = "QUOTED"
-FAR, NEAR = {QUOTED: ("1.60", "1.61")}, {QUOTED: ("1.44", "1.45")}
+# Orders of these work at the broker until they are cancelled, or the price comes.
+WORKING = ["WORKA", "WORKB", "WORKC", "WORKD"]
+FAR = dict.fromkeys([QUOTED, *WORKING], ("1.60", "1.61"))
+NEAR = dict.fromkeys([QUOTED, *WORKING], ("1.44", "1.45"))
 CAPPED, TRACED, RATED, HALTED, SCALED = "CAPPED", "TRACED", "RATED", "HALTED", "SCALED"
 CAPS = {
     CAPPED: {"position": Decimal(300)},
@@ -43,6 +46,7 @@ MIX = {
     "rated": 12,
     "halted": 40,
     "resting": 20,
+    "working": 60,
     "not_crossed": 15,
     "scaled": 20,
     "flat": 15,
@@ -229,6 +233,11 @@ class Generator:
     def _resting(self):
         """Works at the broker until the price comes."""
         return self._good(self._order(QUOTED, side="BUY"), plain=True)
+
+    def _working(self):
+        """Works at the broker until somebody cancels it; some of it comes too late for that."""
+        now = datetime.now(timezone.utc)
+        return self._good(self._order(self.random.choice(WORKING), side="BUY", valid_until=now + (self.life or timedelta(seconds=30))), plain=True)
 
     def _not_crossed(self):
         """Cancelled by the broker at once."""

@@ -1,164 +1,36 @@
-"""The long campaign: batches, one after the other, until there are no more or the time is over.
+"""The long campaign: plays batches (batches.py) side by side, each in a process of its own, until there are no more or the
+time is over.
 
-Every batch is a line of its own and has a name; what is finished is kept in target/campaign/long, so a campaign that was
-ended goes on where it was. Batches, in the order in which they take turns:
-
-  cells      dispatch's crash points × every mode of the broker × the four classes of broker
-  pairs      every ordered pair of crash points of a role: the second process dies where it picks up what the first left
-  kills      random SIGKILL and SIGSTOP, fast
-  services   Postgres, Kafka, the registry, the network and the disk break, on a stack of the campaign's own
-  bulk       many orders at a high rate, with a few of everything
-  controls   every negative control
+What is finished is kept in target/campaign/long, so a campaign that was ended goes on where it was. `--plan` says what is
+still missing to what there must be in the end, and plays nothing.
 """
 
-import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import breakage
-import controls
 import planted
 import report
-from faults import MODES, OVER_FILLS, POINTS, pointed, within_dispatch
-from line import ROOT, Options, Unavailable
-from play import Plan, play, say
+from batches import FOLDER, STACK, TARGETS, Batch, batches, every_cell
+from line import Unavailable
+from play import say
 
-OUT = ROOT / "target" / "campaign"
-FOLDER = OUT / "long"
-STACK = FOLDER / "stack"
-CLASSES = {
-    "dedupes and can be queried": {},
-    "dedupes": {"no_query": True},
-    "can be queried": {"no_dedupe": True},
-    "neither": {"no_dedupe": True, "no_query": True},
-}
-BULK = 24
-KILLS = 10
-SIMPLE = {"limit": 700, "market": 200, "reference": 100}
-POISON = {"limit": 100, "bad_signature": 250, "unsigned": 100, "bad_wire": 150, "bad_avro": 200, "invalid_qty": 100, "key_mismatch": 100}
-
-
-def every_pair(alphabet: list) -> list:
-    """A sequence in which every ordered pair stands once side by side (de Bruijn, order 2)."""
-    around = []
-    for n, one in enumerate(alphabet):
-        around.append(one)
-        for other in alphabet[n + 1:]:
-            around += [one, other]
-    return [*around, alphabet[0]]
-
-
-def _cells(seed: int):
-    every = list(itertools.product(CLASSES.items(), [*MODES, *OVER_FILLS]))
-    random.Random(seed).shuffle(every)  # so that an hour has some of everything
-    for (name, lies), mode in every:
-        chance = random.Random(f"{seed} {name} {mode}")
-        points = within_dispatch(lies)
-        chance.shuffle(points)
-        plan = Plan(
-            per_second=40, most=6_000, points={"dispatch-1": [(p, chance.randint(1, 3)) for p in points]}, zombies=1,
-            zombie_pause=4.0, modes=[mode], mode_s=3_600, rebuild=False, mix=SIMPLE,
-            lanes=0 if not lies else 40, life_s=20.0 if lies else 0.0,
-        )
-        yield f"cells: {name}, {mode}", Options(seed=chance.randrange(2**31), lies=lies), plan
-
-
-def _pairs(seed: int):
-    for role, points in POINTS.items():
-        sequence = every_pair(points)
-        for at in range(0, len(sequence) - 1, 24):
-            chance = random.Random(f"{seed} {role} {at}")
-            part = [(point, 1) for point in sequence[at: at + 25]]
-            plan = Plan(per_second=30, most=20_000, points={f"{role}-1": part}, modes=["honest", "drops answers"], rebuild=False)
-            yield f"pairs: {role} from {at}", Options(seed=chance.randrange(2**31)), plan
-
-
-def _kills(seed: int):
-    for n in range(KILLS):
-        chance = random.Random(f"{seed} kills {n}")
-        plan = Plan(per_second=40, most=20_000, kills=60, kill_pause=(0.2, 2.0), zombies=4, modes=list(MODES), broker_kills=2, halts=True)
-        yield f"kills: {n}", Options(seed=chance.randrange(2**31)), plan
-
-
-def _bulk(seed: int):
-    for n in range(BULK):
-        chance = random.Random(f"{seed} bulk {n}")
-        points = {"gate-1": pointed("gate", chance)[:4], "dispatch-1": pointed("dispatch", chance)[:4]}
-        plan = Plan(per_second=250, most=10_000, points=points, kills=4, zombies=1, modes=["honest", "fills in parts", "drops answers"],
-                    mode_s=10, at_least_s=45, rebuild=n % 6 == 0)
-        yield f"bulk: {n}", Options(seed=chance.randrange(2**31), config={"gate": {"batch_max": 200}}), plan
-
-
-def _services(seed: int):
-    """(name, what breaks, options, plan): `run` gives them the stack."""
-    for n, (name, act) in enumerate([
-        ("a Postgres backend", breakage.backends), ("the postmaster", breakage.postmaster), ("Kafka", breakage.kafka),
-        ("the registry", breakage.registry), ("signing keys", breakage.rotation), ("the network to the broker", breakage.cuts),
-        ("the disk under the broker's ledger", breakage.full_disk), ("poison", None),
-    ]):
-        mix = POISON if name == "poison" else None
-        plan = Plan(per_second=25, most=20_000, kills=6, at_least_s=75, supervised=True, mix=mix)
-        options = Options(seed=seed * 1_000 + n, has_proxy=act is breakage.cuts)
-        yield f"services: {name}", act, options, plan
-
-
-def batches(seed: int, stack) -> list:
-    """All batches as (name, function that plays it), the kinds taking turns so that every hour has some of each."""
-    kinds = {
-        kind: [(name, _player(name, options, plan)) for name, options, plan in make(seed)]
-        for kind, make in (("cells", _cells), ("pairs", _pairs), ("kills", _kills), ("bulk", _bulk))
-    }
-    kinds["services"] = [(name, _breaker(name, act, options, plan, stack)) for name, act, options, plan in _services(seed)]
-    kinds["controls"] = [(f"controls: {c.mistake}", _control(c.mistake, seed)) for c in controls.CONTROLS]
-    longest = max(len(of) for of in kinds.values())
-    shares = [((n + 0.5) * longest / len(of), kind, n) for kind, of in kinds.items() for n in range(len(of))]
-    return [kinds[kind][n] for _, kind, n in sorted(shares)]
-
-
-def _folder(name: str) -> Path:
-    folder = FOLDER / "lines" / "".join(c if c.isalnum() else "-" for c in name)
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
-
-
-def _player(name: str, options: Options, plan: Plan):
-    return lambda: play(_folder(name), options, plan)
-
-
-def _breaker(name: str, act, options: Options, plan: Plan, stack):
-    def go():
-        options.services = stack().services
-        if act is not None:
-            plan.more = lambda line, schedule: schedule.begin(name, act, line, schedule, stack()) and []
-        if act is breakage.full_disk:
-            options.ledger_in = breakage.small_disk(_folder(name).with_suffix(".disk"))
-            if options.ledger_in is None:
-                raise Unavailable("no file system can be mounted here: needs root and CAP_SYS_ADMIN")
-        try:
-            return play(_folder(name), options, plan)
-        finally:
-            if options.ledger_in is not None:
-                breakage.unmount(options.ledger_in)
-
-    return go
-
-
-def _control(mistake: str, seed: int):
-    return lambda: controls.run(_folder(f"control {mistake}"), [mistake], seed + 5_000)
+# How much goes on side by side: lines mostly wait, for sessions and leases.
+WIDTH = int(os.environ.get("WIDTH") or 3)
 
 
 class State:
     """What is finished, on disk after every batch."""
 
-    def __init__(self, seed: int, anew: bool):
+    def __init__(self, seed: int, anew: bool = False):
         self.file = FOLDER / f"state-{seed}.json"
         FOLDER.mkdir(parents=True, exist_ok=True)
         if anew:
@@ -171,21 +43,48 @@ class State:
     def has(self, name: str) -> bool:
         return any(name in self.data[part] for part in ("done", "controls", "unavailable"))
 
-    def keep(self) -> None:
+    def add(self, name: str, found: dict) -> None:
+        for part, of in (("done", "done"), ("control", "controls"), ("unavailable", "unavailable")):
+            if part in found:
+                self.data[of][name] = found[part]
+        self.data["planted"] = self.data["planted"] or found.get("planted", [])
         beside = self.file.with_suffix(".new")
         beside.write_text(json.dumps(self.data, default=str), encoding="utf-8")
         beside.replace(self.file)
 
-    def report(self, seed: int, command: str, total: int) -> dict:
+    def report(self, seed: int) -> dict:
         data = self.data
+        every = [batch.name for batch in batches(seed, lambda: None)]
         about = {
-            "seed": seed, "started_at": data["started_at"], "seconds": data["seconds"], "command": command,
+            "seed": seed, "started_at": data["started_at"], "seconds": data["seconds"], "command": f"make campaign-long SEED={seed}",
             "unavailable": [f"{name}: {why}" for name, why in data["unavailable"].items()],
-            "batches": {"finished": len(data["done"]) + len(data["controls"]), "of": total},
+            "batches": {"finished": sum(self.has(name) for name in every), "of": len(every)},
         }
         made = report.summary(list(data["done"].values()), list(data["controls"].values()), data["planted"], about)
-        report.write(FOLDER, made)
+        cells = {(c["class"], c["mode"], c["point"]) for c in made["cells"] if c["fired"] and c["role"] == "dispatch"}
+        missing = sorted(every_cell() - cells)
+        made["cells_of"] = {"fired": len(every_cell()) - len(missing), "of": len(every_cell()), "missing": missing}
         return made
+
+
+def missing(made: dict) -> list[str]:
+    """What there must be in the end and is not there yet."""
+    have = {"pointed kills": made["pointed"], "random kills": made["random"], "orders": made["orders"], "zombies": made["zombies"]}
+    left = [f"{TARGETS[what] - n:,} {what} of {TARGETS[what]:,}" for what, n in have.items() if n < TARGETS[what]]
+    cells, of = made["cells_of"], made["batches"]
+    left += [f"{len(cells['missing'])} cells of {cells['of']}"] if cells["missing"] else []
+    return left + ([f"{of['of'] - of['finished']} batches of {of['of']}"] if of["finished"] < of["of"] else [])
+
+
+def plan(seed: int) -> int:
+    """Prints what is there and what is missing; 0 if nothing is."""
+    made = State(seed).report(seed)
+    print(report.text(made))
+    left = missing(made)
+    print("missing         " + ("; ".join(left) if left else "nothing"))
+    for one in made["cells_of"]["missing"][:20] if made["cells_of"]["fired"] else []:
+        print("  no cell       " + ", ".join(one))
+    return 0 if report.is_good(made) and not left else 1
 
 
 def one(seed: int, name: str, result: Path) -> int:
@@ -199,10 +98,10 @@ def one(seed: int, name: str, result: Path) -> int:
             stacks.append(breakage.Stack(STACK))
         return stacks[0]
 
-    act = dict(batches(seed, stack))[name]
+    batch = next(b for b in batches(seed, stack) if b.name == name)
     found: dict = {}
     try:
-        played = act()
+        played = batch.go()
     except Unavailable as why:
         found["unavailable"] = str(why)
     else:
@@ -214,78 +113,127 @@ def one(seed: int, name: str, result: Path) -> int:
             if played.evidence.rebuilt is not None and played.evidence.halts:
                 found["planted"] = planted.check(played.evidence)
             if played.violations():
-                played.evidence.save(str(_kept(name)))
+                played.evidence.save(str(FOLDER / f"{batch.slug()}.evidence.gz"))
     result.write_text(json.dumps(found, default=str), encoding="utf-8")
     return 0
 
 
-def _apart(seed: int, name: str) -> dict:
-    """A batch in a process of its own: however that ends, the next one begins anew."""
-    result = FOLDER / "result.json"
-    result.unlink(missing_ok=True)
-    command = [sys.executable, str(Path(__file__).with_name("run.py")), "--long", "--seed", str(seed), "--batch", name]
-    child = subprocess.Popen(command)
-    try:
-        code = child.wait()
-    except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
-        child.wait(120)
-        raise
-    finally:
-        _sweep()
-    if result.exists():
-        return json.loads(result.read_text(encoding="utf-8"))
-    return {"done": _broken(name, f"it ended with {code}; what it said is above")}
+@dataclass
+class Running:
+    """A batch in a process of its own: however that ends, the others go on."""
+
+    batch: Batch
+    child: subprocess.Popen
+    result: Path
+    log: Path
+    began: float
+
+    @staticmethod
+    def begin(seed: int, batch: Batch) -> "Running":
+        (FOLDER / "results").mkdir(exist_ok=True)
+        result, log = (FOLDER / "results" / f"{batch.slug()}.{kind}" for kind in ("json", "log"))
+        result.unlink(missing_ok=True)
+        command = [sys.executable, str(Path(__file__).with_name("run.py")), "--long", "--seed", str(seed), "--batch", batch.name, "--result", str(result)]
+        with open(log, "wb") as out:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        return Running(batch, child, result, log, time.monotonic())
+
+    def ended(self) -> dict | None:
+        if self.child.poll() is None:
+            return None
+        _sweep(self.batch)
+        if self.result.exists():
+            return json.loads(self.result.read_text(encoding="utf-8"))
+        last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        return {"done": _broken(self.batch.name, f"it ended with {self.child.returncode}: {last[0][:300]}; see {self.log}")}
+
+    def interrupt(self) -> None:
+        self.child.send_signal(signal.SIGINT)
+        try:
+            self.child.wait(120)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        _sweep(self.batch)
 
 
-def _sweep() -> None:
-    """Ends what a batch left behind: processes whose configuration or ledger lies in our folder."""
-    ours = str(FOLDER / "lines").encode()
+def _sweep(batch: Batch) -> None:
+    """Ends what a batch left behind: processes whose configuration, ledger or data lie in its folders."""
+    ours = [str(FOLDER / "lines" / (batch.slug() + end)).encode() for end in ("/", ".cluster/", ".disk/")]
     for place in Path("/proc").iterdir():
         try:
-            if place.name.isdigit() and ours in (place / "cmdline").read_bytes():
+            if place.name.isdigit() and any(one in (place / "cmdline").read_bytes() for one in ours):
                 os.kill(int(place.name), signal.SIGKILL)
         except OSError:
             continue  # it is gone
 
 
+def _next(waiting: list[Batch], running: list[Running]) -> Batch | None:
+    """The first, if there is room for it; nobody overtakes it, but while another batch breaks the stack."""
+    room = WIDTH - sum(min(r.batch.weight, WIDTH) for r in running)
+    is_broken = any(r.batch.breaks_stack for r in running)
+    for batch in waiting:
+        if not (batch.breaks_stack and is_broken):
+            return batch if min(batch.weight, WIDTH) <= room else None
+    return None
+
+
 def run(seed: int, minutes: float, only: set | None, anew: bool) -> int:
     """Plays what is not finished yet, for so long; 0 if nothing was found so far."""
     state, began = State(seed, anew), time.monotonic()
+    every = batches(seed, lambda: None)
+    waiting = [b for b in every if (only is None or b.kind() in only) and not state.has(b.name)]
+    before = state.data["seconds"]
     if not state.is_new:
-        say(f"going on: {len(state.data['done']) + len(state.data['controls'])} batches are finished (--anew forgets them)")
-    names = [name for name, _ in batches(seed, lambda: None) if only is None or name.split(":")[0] in only]
+        say(f"going on: {sum(state.has(b.name) for b in every)} of {len(every)} batches are finished (--anew forgets them)")
+    running: list[Running] = []
     try:
-        for number, name in enumerate(names):
-            if state.has(name):
-                continue
-            if time.monotonic() - began > minutes * 60:
+        while waiting or running:
+            if waiting and time.monotonic() - began > minutes * 60:
                 say(f"{minutes:.0f} minutes are over; the same command goes on")
-                break
-            say(f"batch {number + 1} of {len(names)}: {name}")
-            at = time.monotonic()
-            found = _apart(seed, name)
-            for part, of in (("done", "done"), ("control", "controls"), ("unavailable", "unavailable")):
-                if part in found:
-                    state.data[of][name] = found[part]
-            state.data["planted"] = state.data["planted"] or found.get("planted", [])
-            state.data["seconds"] += time.monotonic() - at
-            state.keep()
-            made = state.report(seed, f"make campaign-long SEED={seed}", len(names))
-            say(f"so far: {made['runs']} runs, {made['orders']} orders, {len(made['violations'])} violations, {len(made['failures'])} failures")
+                waiting = []
+            while (batch := _next(waiting, running)) is not None:
+                waiting.remove(batch)
+                running.append(Running.begin(seed, batch))
+            time.sleep(0.2)
+            for one in list(running):
+                found = one.ended()
+                if found is not None:
+                    running.remove(one)
+                    state.data["seconds"] = before + time.monotonic() - began
+                    state.add(one.batch.name, found)
+                    _tell(state, seed, one, found, len(waiting) + len(running))
     except KeyboardInterrupt:
         say("ended by hand; what is finished is kept")
+        for one in running:
+            one.interrupt()
     finally:
         if (STACK / "ports.json").exists():
             breakage.Stack(STACK).down()
             shutil.rmtree(STACK, ignore_errors=True)
-    made = state.report(seed, f"make campaign-long SEED={seed}", len(names))
+    made = state.report(seed)
+    report.write(FOLDER, made)
+    left = missing(made)
+    say(f"missing: {'; '.join(left) if left else 'nothing'}")
     say(f"{FOLDER / 'report.html'}: {'all is well' if report.is_good(made) else 'something is wrong'}")
     return 0 if report.is_good(made) else 1
 
 
-def _kept(name: str) -> Path:
-    return FOLDER / ("".join(c if c.isalnum() else "-" for c in name) + ".evidence.gz")
+def _tell(state: State, seed: int, one: Running, found: dict, left: int) -> None:
+    done, took = found.get("done"), time.monotonic() - one.began
+    if done is not None:
+        bad = sorted({v["invariant"] for v in done["violations"]})
+        what = f"{done['orders']} orders, {'violated: ' + ', '.join(bad) if bad else 'every invariant holds'}"
+        what += "".join(f"\n    {text}" for text in [*(v["what"] for v in done["violations"][:5]), *done["failures"][:5]])
+    elif "control" in found:
+        what = "red" if found["control"]["red"] else "NOT NOTICED"
+    else:
+        what = f"not available: {found['unavailable']}"
+    say(f"{one.batch.name}: {what} ({took:.0f} s)")
+    made = state.report(seed)
+    report.write(FOLDER, made)
+    say(f"so far: {made['pointed']} pointed and {made['random']} random kills, {made['zombies']} zombies, {made['orders']} orders, "
+        f"{len(made['violations'])} violations, {len(made['failures'])} failures; {left} batches to go")
 
 
 def _broken(name: str, why: str) -> dict:
@@ -294,5 +242,6 @@ def _broken(name: str, why: str) -> dict:
     return {
         "name": name, "seed": 0, "broker": "", "records": 0, "orders": 0, "seconds": 0.0,
         "verdicts": {n: dict(nothing) for n in report.INVARIANTS}, "violations": [],
-        "failures": [why], "recovery_ms": [], "faults": {}, "cells": [], "modes_unavailable": [],
+        "failures": [why], "recoveries": [], "outages_ms": {}, "doubts_ms": [], "pointed": 0, "random": 0, "zombies": 0,
+        "faults": {}, "cells": [], "modes_unavailable": [],
     }

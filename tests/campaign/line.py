@@ -31,10 +31,10 @@ NOCTUS = Path(os.environ.get("NOCTUS_EXECUTABLE", ROOT / "target" / "debug" / "n
 BROKER = Path(os.environ.get("NOCTUS_BROKER_EXECUTABLE", NOCTUS))
 START = "start the services with: tests/stack/up"
 PARTITIONS = 4
-SESSION_MS = 2_000
-LEASE_MS = 2_000
-# Beside the tables, in the campaign's own database: every move of an input position and every state of an order, when it
-# was written, so that none is missed.
+SESSION_MS = 1_500
+LEASE_MS = 1_500
+# Beside the tables, in the campaign's own database: every move of an input position, every state of an order and every holder
+# of a lane, when it was written, so that none is missed.
 HISTORY = """
 CREATE TABLE campaign_states (n BIGSERIAL, at TIMESTAMPTZ DEFAULT clock_timestamp(), idempotency_key TEXT, state TEXT);
 CREATE FUNCTION campaign_state() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -53,6 +53,14 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER campaign_move AFTER INSERT OR UPDATE ON input_positions FOR EACH ROW EXECUTE FUNCTION campaign_move();
+CREATE TABLE campaign_lanes (n BIGSERIAL, at TIMESTAMPTZ DEFAULT clock_timestamp(), account TEXT, symbol TEXT, epoch BIGINT, owner TEXT);
+CREATE FUNCTION campaign_lane() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO campaign_lanes (account, symbol, epoch, owner) VALUES (NEW.account, NEW.symbol, NEW.epoch, NEW.owner);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER campaign_lane AFTER UPDATE OF owner ON dispatch_lanes FOR EACH ROW
+    WHEN (OLD.owner <> NEW.owner OR OLD.epoch <> NEW.epoch) EXECUTE FUNCTION campaign_lane();
 """
 
 
@@ -95,7 +103,6 @@ class Death:
     mode: str = ""
     point: str | None = None
     nth: int | None = None
-    recovery_ms: float | None = None
 
 
 class Slot:
@@ -106,6 +113,7 @@ class Slot:
         self.process: subprocess.Popen | None = None
         self.point: tuple[str, int] | None = None
         self.starts = 0
+        self.lock = threading.Lock()  # from a kill to the next start
 
     def start(self, point: tuple[str, int] | None = None) -> None:
         self.starts += 1
@@ -255,6 +263,7 @@ class Options:
     has_proxy: bool = False  # between dispatch and the broker
     ledger_in: Path | None = None  # a folder of its own for the broker's ledger
     services: Services | None = None
+    replication: int = 1  # copies of each partition
 
 
 class Line:
@@ -299,7 +308,7 @@ class Line:
         text = (ROOT / "topics" / "topics.yml").read_text(encoding="utf-8")
         spec.write_text(re.sub(r"partitions: \d+", f"partitions: {PARTITIONS}", text), encoding="utf-8")
         self.noctus("migrate")
-        self.noctus("topics", "apply", "--replication", "1", "--spec", str(spec))
+        self.noctus("topics", "apply", "--replication", str(options.replication), "--spec", str(spec))
         self.noctus("schemas", "register")
         with psycopg.connect(self.database, autocommit=True) as connection:
             connection.execute(HISTORY)

@@ -7,7 +7,7 @@ import json
 import struct
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import auditor
@@ -415,6 +415,56 @@ def _(e, case):
     relined(e, line, halt["scope"], received_at=late.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
 
 
+def cancelled(e: Evidence, case: Case, code: str) -> dict:
+    """The ledger's line of an order that was cancelled at the broker for this reason."""
+    lines = (x for x in e.ledger if x["kind"] == "update" and x["status"] == "cancelled" and x.get("code") == code)
+    return first(lines, f"order cancelled as {code}")
+
+
+def late(e: Evidence) -> str:
+    return datetime.fromtimestamp(e.priced_at + 1, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@plant("A12", "an order worked on though its symbol was halted")
+def _(e, case):
+    line = cancelled(e, case, "halted")
+    e.ledger[e.ledger.index(line)] = {**line, "status": "filled", "at": late(e)}
+
+
+@plant("A12", "an order worked on though a person had cancelled it")
+def _(e, case):
+    told = {one["key"] for one in e.cancels}
+    lines = (x for x in e.ledger if x["kind"] == "update" and x.get("code") == "cancelled_by_hand" and x["client_order_id"] in told)
+    line = first(lines, "order cancelled by hand")
+    e.ledger[e.ledger.index(line)] = {**line, "status": "filled", "at": late(e)}
+
+
+@plant("A12", "a person was told of another end than the order's")
+def _(e, case):
+    told = first((one for one in e.cancels if one["state"] == "CANCELLED"), "order that was told to be CANCELLED")
+    change(e.tables["outbox_orders"], case.rows[told["key"]], state="FILLED")
+
+
+@plant("A2", "an order is cancelled by hand, and nobody wanted that")
+def _(e, case):
+    key = cancelled(e, case, "cancelled_by_hand")["client_order_id"]
+    e.tables["order_cancels"] = [w for w in e.tables["order_cancels"] if w["idempotency_key"] != key]
+
+
+@plant("A2", "an order is cancelled by a halt that nobody ordered")
+def _(e, case):
+    cancelled(e, case, "halted")
+    e.tables["halts"] = []
+
+
+@plant("A2", "a time-out was taken for a refusal")
+def _(e, case):
+    row = filled(e, case)
+    line = line_of(e, row["idempotency_key"])
+    e.ledger = [x for x in e.ledger if x is not line and x.get("client_order_id") != row["idempotency_key"]]
+    change(e.tables["outbox_orders"], row, state="REJECTED", executed_qty=Decimal(0))
+
+
 @plant("A13", "an order stays UNKNOWN")
 def _(e, case):
     change(e.tables["outbox_orders"], filled(e, case), state="UNKNOWN")
@@ -427,7 +477,15 @@ def _(e, case):
 
 @plant("A13", "it took too long until all was known")
 def _(e, case):
-    e.known_at = e.healed_at + auditor.HEALED_S + 1
+    key, healed = filled(e, case)["idempotency_key"], datetime.fromtimestamp(e.healed_at, timezone.utc)
+    for n, state, seconds in ((10**9, "UNKNOWN", -1), (10**9 + 1, "FILLED", auditor.HEALED_S + 1)):
+        e.tables["campaign_states"].append({"n": n, "idempotency_key": key, "state": state, "at": healed + timedelta(seconds=seconds)})
+
+
+@plant("A13", "an order was PARKED and nobody was alerted")
+def _(e, case):
+    e.broker = replace(e.broker, queryable=False)
+    change(e.tables["outbox_orders"], filled(e, case), state="PARKED")
 
 
 @plant("A14", "a byte of a dead letter changed")

@@ -11,10 +11,11 @@ import psycopg
 
 import auditor
 import recovery
+import stops
 from collect import OBS, collect, ends, rows
 from evidence import Evidence
 from faults import AWAY, Schedule
-from generator import HALTED, Load
+from generator import Load
 from line import Line, Options, Trouble
 from live import Live
 from readings import INPUTS
@@ -39,6 +40,7 @@ class Plan:
     mode_s: float = 6.0
     broker_kills: int = 0
     halts: bool = False
+    cancels: bool = False
     mix: dict | None = None
     workers: dict = field(default_factory=lambda: {"gate": 2, "dispatch": 2, "sink": 2})
     rebuild: bool = True
@@ -58,10 +60,10 @@ class Outcome:
     evidence: Evidence
     schedule: Schedule
     deaths: list
-    recovery_ms: list
+    recoveries: list  # recovery.Recovery
+    outages_ms: dict
     failures: list  # of the campaign itself: a point that never fired, a process that ended by itself
     seconds: float
-    recovery_of: dict = field(default_factory=dict)
 
     def violations(self) -> list[dict]:
         found = []
@@ -86,6 +88,7 @@ def play(folder: Path, options: Options, plan: Plan, keep: bool = False) -> Outc
 
 def _play(line: Line, plan: Plan, began: float) -> Outcome:
     halts: list[dict] = []
+    cancels: list[dict] = []
     schedule = Schedule(line, line.options.seed)
     live = Live(line, halts)
     made = line.generator(line.options.seed)
@@ -111,7 +114,9 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
     if plan.broker_kills:
         waited.append(schedule.begin("kills of the broker", schedule.broker_kills, 20.0, plan.broker_kills))
     if plan.halts:
-        waited.append(schedule.begin("halt", _halt, line, halts))
+        waited.append(schedule.begin("halts", stops.halts, line, schedule, halts))
+    if plan.cancels:
+        schedule.begin("cancels", stops.cancels, line, schedule, cancels)
     if plan.supervised:
         schedule.begin("supervisor", schedule.supervise, others)
     if plan.more is not None:
@@ -125,19 +130,21 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
     load.join(90)
     healed = time.time()
     allowed = ((0, -signal.SIGKILL, AWAY),) if plan.supervised else ()
-    say(f"{load.generator.n} records in {time.monotonic() - began:.0f} s; no more faults")
     failures = [*schedule.missed, *schedule.broken, *line.died_by_itself(*allowed)]
     failures += [text for text in (load.broken, live.broken, *load.generator.failed[:5]) if text]
-    for slot in line.slots.values():
-        if not slot.runs() and slot.name != "gate-guest":
-            slot.start()
-    stuck, known_at = _rest(line, healed)
+    _start_what_ended(line)
+    stuck = stops.await_cancels(line)
+    priced = time.time()
+    schedule.fill()
+    say(f"{load.generator.n} records in {time.monotonic() - began:.0f} s; no more faults")
+    stuck = _rest(line) or stuck
     live.ending.set()
     live.join(20)
     failures += line.died_by_itself(*allowed)
     say(f"at rest after {time.monotonic() - began:.0f} s; collecting")
     evidence = collect(line, load, live)
-    evidence.halts, evidence.healed_at, evidence.known_at = halts, healed, known_at
+    evidence.halts, evidence.cancels = halts, cancels
+    evidence.healed_at, evidence.priced_at = healed, priced
     if plan.rebuild and not stuck:
         evidence.rebuilt = _anew(line, evidence)
     say(f"collected after {time.monotonic() - began:.0f} s; auditing")
@@ -145,27 +152,9 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
     if stuck:
         verdicts["A2"]["violations"].insert(0, stuck)
         verdicts["A2"]["verdict"] = "violated"
-    recovered = recovery.measure(evidence, line.deaths)
-    return Outcome(line.options, verdicts, evidence, schedule, line.deaths, recovered, failures, time.monotonic() - began)
-
-
-def _halt(line: Line, halts: list) -> None:
-    """Halts a symbol under load; what comes to the broker afterwards is a violation."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        sent = sum(1 for one in line.broker.lines() if one["kind"] == "order" and one["order"]["symbol"] == HALTED)
-        if sent >= 5:
-            break
-        time.sleep(0.5)
-    # In force is not acknowledged (exit code 1) when a sender that was killed still has its lease: asked again.
-    while time.monotonic() < deadline + 60:
-        told = line.noctus("halt", "--symbol", HALTED, "--reason", "campaign", "--as", "auditor", "--json", expect=(0, 1))
-        for text in told.splitlines():
-            halt = json.loads(text)
-            if halt.get("acknowledged_at"):
-                halts.append({"scope": {"symbol": HALTED}, "acknowledged_at": halt["acknowledged_at"]})
-                return
-    raise Trouble("no halt was acknowledged within a minute")
+    recovered = recovery.measure(evidence, line.deaths, schedule.zombies)
+    outages = recovery.outages(evidence, schedule.outages)
+    return Outcome(line.options, verdicts, evidence, schedule, line.deaths, recovered, outages, failures, time.monotonic() - began)
 
 
 def _behind(line: Line, database: str, reader: str, topics) -> int:
@@ -183,33 +172,31 @@ def _behind(line: Line, database: str, reader: str, topics) -> int:
 MOVING = """SELECT (SELECT count(*) FROM outbox_orders
                      WHERE state NOT IN ('NOT_SENT','FILLED','REJECTED','CANCELLED','EXPIRED','PARKED')),
                    (SELECT count(*) FROM owed_events),
-                   (SELECT count(*) FROM outbox_orders WHERE state = 'UNKNOWN' AND sent_at < to_timestamp(%s)),
                    (SELECT coalesce(sum(exec_seq), 0) FROM outbox_orders)"""
 
 
-def _rest(line: Line, healed: float) -> tuple[str | None, float | None]:
+def _rest(line: Line) -> str | None:
     """Waits until nothing moves; says what still does if nothing has for a while."""
-    last, moved, known_at = None, time.monotonic(), None
+    last, moved = None, time.monotonic()
     while True:
-        ((moving, owed, unknown, steps),) = line.ask(MOVING, healed)
-        if unknown == 0 and known_at is None:
-            known_at = time.time()
+        ((moving, owed, steps),) = line.ask(MOVING)
         behind = _behind(line, line.database, "gate", INPUTS)
         unwritten = _behind(line, line.database, "sink", OUTPUTS)
         left = (moving, owed, behind, unwritten)
         if left == (0, 0, 0, 0):
-            return None, known_at
+            return None
         if (left, steps) != last:
             last, moved = (left, steps), time.monotonic()
         if time.monotonic() - moved > STUCK_S:
-            return (
-                f"never at rest: {moving} orders not final, {owed} batches owed, {behind} inputs unread, {unwritten} events unwritten",
-                known_at,
-            )
-        for slot in line.slots.values():
-            if slot.process is not None and not slot.runs() and slot.name != "gate-guest":
-                slot.start()
+            return f"never at rest: {moving} orders not final, {owed} batches owed, {behind} inputs unread, {unwritten} events unwritten"
+        _start_what_ended(line)
         time.sleep(0.4)
+
+
+def _start_what_ended(line: Line) -> None:
+    for slot in line.slots.values():
+        if not slot.runs() and slot.name != "gate-guest":
+            slot.start()
 
 
 def _anew(line: Line, evidence: Evidence) -> dict:

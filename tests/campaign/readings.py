@@ -45,10 +45,13 @@ class Case:
             self.events[event["idempotency_key"]][event["exec_seq"]] = event
         self.fills = defaultdict(dict)  # key → fill id → fill, as the broker's ledger has it
         self.orders = defaultdict(list)  # key → ledger lines of orders
+        self.updates = defaultdict(list)  # key → ledger lines of what became of them
         for line in e.ledger:
             if line["kind"] == "order":
                 key = line["order"]["client_order_id"]
                 self.orders[key].append(line)
+            if line["kind"] == "update":
+                self.updates[line["client_order_id"]].append(line)
             if line["kind"] in ("order", "update"):
                 key = line["order"]["client_order_id"] if line["kind"] == "order" else line["client_order_id"]
                 for fill in line["fills"]:
@@ -57,7 +60,21 @@ class Case:
         self.attempts = defaultdict(list)
         for attempt in e.tables.get("send_attempts", []):
             self.attempts[attempt["idempotency_key"]].append(attempt)
+        self.alerts = defaultdict(list)  # key → alerts
+        for alert in self.decoded("alerts"):
+            self.alerts[alert["idempotency_key"]].append(alert)
         self.facts = {e["idempotency_key"]: json.loads(e["facts"]) for e in self.decoded("decisions")}
+
+    def doubts(self) -> list[tuple]:
+        """(key, since, until) of every time that an order was UNKNOWN, Unix seconds; until is none if it still is."""
+        found, since = [], {}
+        for written in sorted(self.evidence.tables.get("campaign_states", []), key=lambda w: w["n"]):
+            key, at = written["idempotency_key"], written["at"].timestamp()
+            if key in since:
+                found.append((key, since.pop(key), at))
+            if written["state"] == "UNKNOWN":
+                since[key] = at
+        return found + [(key, at, None) for key, at in since.items()]
 
     def released(self, row: dict) -> tuple | None:
         """When the order ended unfilled or filled in part, and how much of it was let go."""

@@ -48,7 +48,10 @@ def summary(outcomes: list, controls: list[dict], planted: list[dict], about: di
             "runs": sum(v["verdict"] != "not applicable" for v in of),
         }
     count = lambda *names: sum(verdicts[name]["violations"] for name in names)
-    recovered = sorted(ms for outcome in outcomes for ms in outcome["recovery_ms"])
+    # Where services break, what stands still after a kill may wait for a service.
+    whole = [outcome for outcome in outcomes if not outcome["name"].startswith("services")]
+    recovered = [one for outcome in whole for one in outcome["recoveries"] if one["cause"] != "SIGSTOP"]
+    alone = [one for one in recovered if not one["overlapped"]]
     kinds = Counter()
     for outcome in outcomes:
         kinds.update(outcome["faults"])
@@ -57,6 +60,9 @@ def summary(outcomes: list, controls: list[dict], planted: list[dict], about: di
         "runs": len(outcomes),
         "records": sum(o["records"] for o in outcomes),
         "orders": sum(o["orders"] for o in outcomes),
+        "pointed": sum(o["pointed"] for o in outcomes),
+        "random": sum(o["random"] for o in outcomes),
+        "zombies": sum(o["zombies"] for o in outcomes),
         "lost": count("A2", "A3"),
         "sent_twice": count("A1"),
         "caps_exceeded": count("A6"),
@@ -66,8 +72,17 @@ def summary(outcomes: list, controls: list[dict], planted: list[dict], about: di
         "planted_total": len(planted) + len(controls),
         "planted": planted,
         "controls": controls,
-        "recovery_ms": {"p50": recovery.percentile(recovered, 0.5), "p99": recovery.percentile(recovered, 0.99), "n": len(recovered)},
-        "recovery_all_ms": recovered,
+        "recovery_ms": _shares([one["first"] for one in alone]),
+        "recovery_alone_ms": _shares([
+            one["first"] for o in outcomes if o["name"].startswith("recovery") for one in o["recoveries"] if not one["overlapped"]
+        ]),
+        "recovery_whole_ms": _shares([one["whole"] for one in alone]),
+        "recovery_overlapped_ms": _shares([one["whole"] for one in recovered if one["overlapped"]]),
+        "zombies_ms": _shares([one["whole"] for o in outcomes for one in o["recoveries"] if one["cause"] == "SIGSTOP" and not one["overlapped"]]),
+        **{f"{what}_ms": _shares([ms for o in outcomes for ms in o["outages_ms"].get(what, [])]) for what in ("postgres", "kafka")},
+        "unknown_ms": _shares([ms for o in outcomes for ms in o["doubts_ms"]]),
+        "recovery_all_ms": sorted(one["first"] for one in alone),
+        "slowest": sorted(recovered, key=lambda one: -one["whole"])[:20],
         "faults": [{"what": what, "times": times} for what, times in sorted(kinds.items())],
         "verdicts": verdicts,
         "cells": [cell for o in outcomes for cell in o["cells"]],
@@ -76,9 +91,61 @@ def summary(outcomes: list, controls: list[dict], planted: list[dict], about: di
     }
 
 
+TIMES = [
+    ("recovery_alone_ms", "a process killed, nothing else on the machine: the first step of a successor"),
+    ("recovery_ms", "a process killed: the first step of a successor"),
+    ("recovery_whole_ms", "a process killed: the last of its partitions and lanes goes on"),
+    ("recovery_overlapped_ms", "the same, where another process of the role was killed or stopped before that"),
+    ("zombies_ms", "a process stopped: the last of its partitions and lanes goes on"),
+    ("unknown_ms", "an order of unknown outcome: until that is known, or the order is parked"),
+    ("postgres_ms", "Postgres ready again: until every partition is read on, and an order moves"),
+    ("kafka_ms", "Kafka ready again, or one node of three gone: until every partition concerned is read on"),
+]
+
+
+def _shares(values: list[float]) -> dict:
+    return {"p50": recovery.percentile(values, 0.5), "p99": recovery.percentile(values, 0.99), "most": max(values, default=None), "n": len(values)}
+
+
 def is_good(report: dict) -> bool:
     """No violation, no failure of the campaign itself, everything planted caught."""
     return not report["violations"] and not report["failures"] and report["planted_caught"] == report["planted_total"]
+
+
+# Where a time is promised, milliseconds; held against the times of batches that were alone on the machine, if there are any.
+PROMISED = {"recovery_alone_ms": 3_000, "postgres_ms": 5_000, "kafka_ms": 12_000, "unknown_ms": 10_000}
+
+
+def text(report: dict) -> str:
+    """The figures, for docs/results."""
+    plain = ("runs", "records", "orders", "pointed", "random", "zombies", "lost", "sent_twice", "caps_exceeded", "planted_caught", "planted_total")
+    lines = [f"{name:<16}{report[name]}" for name in plain]
+    lines += [f"{'violations':<16}{len(report['violations'])}", f"{'failures':<16}{len(report['failures'])}", f"{'seconds':<16}{report['seconds']:.0f}"]
+    lines += ["", "times, seconds"]
+    for name, what in TIMES:
+        of = report.get(name) or _shares([])
+        if of["n"]:
+            least = f", promised {PROMISED[name] / 1000:g}" if name in PROMISED else ""
+            lines.append(f"  p50 {of['p50'] / 1000:6.2f}  p99 {of['p99'] / 1000:6.2f}  most {of['most'] / 1000:6.2f}  n {of['n']:>5}  {what}{least}")
+    lines += ["", "verdicts        " + ", ".join(f"{name} {told['verdict']}" for name, told in report["verdicts"].items()), ""]
+    lines += _cell_lines(report)
+    return "\n".join(lines)
+
+
+def _cell_lines(report: dict) -> list[str]:
+    """A line per crash point of dispatch: how often it fired with each class of broker, and with how many modes."""
+    cells = [c for c in report["cells"] if c["role"] == "dispatch" and c["fired"]]
+    classes = sorted({c["class"] for c in cells})
+    lines = ["crash points of dispatch: fired (in so many of the broker's modes), by class of broker", f"  {'':<30}" + "".join(f"{name:>28}" for name in classes)]
+    for point in sorted({c["point"] for c in cells}):
+        line = f"  {point:<30}"
+        for name in classes:
+            modes = [c["mode"] for c in cells if c["point"] == point and c["class"] == name]
+            line += f"{len(modes)} ({len(set(modes))})".rjust(28)
+        lines.append(line)
+    if "cells_of" in report:
+        lines.append(f"  cells (point, mode, class) that fired: {report['cells_of']['fired']} of {report['cells_of']['of']}")
+    return lines
 
 
 def write(folder: Path, report: dict) -> None:
@@ -149,6 +216,20 @@ def _histogram(values: list[float]) -> str:
     return f'<svg viewBox="0 0 {width} {height}" width="100%" role="img" aria-label="Recovery times">{"".join(bars)}{marks}</svg>'
 
 
+def _seconds(shares: dict) -> str:
+    return "–" if shares["p50"] is None else f"{shares['p50'] / 1000:.1f} / {shares['p99'] / 1000:.1f} s"
+
+
+def _times(report: dict) -> str:
+    """The table of everything that is measured in time."""
+    rows = [
+        [_td(what), *(_td("–" if of[part] is None else f"{of[part] / 1000:.2f} s", "n") for part in ("p50", "p99", "most")), _td(of["n"], "n")]
+        for name, what in TIMES
+        if (of := report.get(name, _shares([])))["n"]
+    ]
+    return f'<table><tr><th></th><th class="n">p50</th><th class="n">p99</th><th class="n">most</th><th class="n">times</th></tr>{_rows(rows)}</table>'
+
+
 def _progress(report: dict) -> str:
     batches = report.get("batches")
     return f" · {batches['finished']} of {batches['of']} batches finished" if batches else ""
@@ -164,7 +245,7 @@ def page(report: dict) -> str:
         number("lost", report["lost"], report["lost"] > 0), number("sent twice", report["sent_twice"], report["sent_twice"] > 0),
         number("caps exceeded", report["caps_exceeded"], report["caps_exceeded"] > 0),
         number("planted mistakes caught", f"{report['planted_caught']} / {report['planted_total']}", report["planted_caught"] != report["planted_total"]),
-        number("recovery, p50 / p99", "–" if ms["p50"] is None else f"{ms['p50'] / 1000:.1f} / {ms['p99'] / 1000:.1f} s"),
+        number("recovery, p50 / p99", _seconds(ms)), number("of unknown outcome, p50 / p99", _seconds(report["unknown_ms"])),
     ])
     violations = "".join(f"<li>{_tag('violated', v['invariant'])} {html.escape(v['what'])} <span class=faint>seed {v['seed']}</span></li>" for v in report["violations"][:100])
     failures = "".join(f"<li>{html.escape(text)}</li>" for text in report["failures"])
@@ -181,7 +262,7 @@ def page(report: dict) -> str:
 {f'<h2>Violations</h2><ul>{violations}</ul>' if violations else ''}{f'<h2>Failures of the campaign itself</h2><ul>{failures}</ul>' if failures else ''}
 <h2>Verdicts</h2>{_verdicts(report)}
 <h2>Crash points</h2><p class="faint">How often a role died there (SIGKILL), by what the broker was doing. A column is a mode of the broker and its class.</p>{_cells(report)}{missing}
-<h2>Recovery</h2><p class="faint">From a kill to the first step that a successor made with what the killed process had in hand; {ms['n']} kills.</p>{_histogram(report['recovery_all_ms'])}
+<h2>Recovery</h2><p class="faint">From a kill to the first step that a successor made with what the killed process had in hand; {ms['n']} kills, each of them alone in its role.</p>{_histogram(report['recovery_all_ms'])}{_times(report)}
 <h2>Faults</h2><table><tr><th>fault</th><th class="n">times</th></tr>{faults}</table>
 <h2>Negative controls</h2><p class="faint">A safeguard is switched off in a build for tests; the same audit must turn red.</p><table><tr><th>mistake</th><th></th><th></th><th>noticed by</th><th>for example</th></tr>{controls}</table>
 <h2>Planted violations</h2><p class="faint">Each is put into a copy of this run's own evidence, and must be caught.</p><table>{planted}</table>

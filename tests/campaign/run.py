@@ -2,6 +2,7 @@
 
     make campaign                      what CI runs; SEED=…, ONLY=main|classes|controls
     make campaign-long MINUTES=240     by hand: every cell, pairs of points, broken services; goes on where it was ended
+    tests/campaign/run.py --long --plan     what of it is there, and what is missing
 
 Ends with 0 if every invariant held, every armed point fired, and everything planted was caught; else with 1; with 69 if a
 service is missing.
@@ -14,10 +15,12 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
 import controls
+import doubts
 import planted
 import report
 from faults import MODES, MODES_MUST_EXIST, POINTS, pointed, within_dispatch
@@ -54,7 +57,9 @@ def told(name: str, outcome: Outcome) -> dict:
         "name": name, "seed": outcome.options.seed, "broker": evidence.broker.name(), "records": len(evidence.intents),
         "orders": sum(1 for line in evidence.ledger if line["kind"] == "order"), "seconds": outcome.seconds,
         "verdicts": outcome.verdicts, "violations": outcome.violations(), "failures": outcome.failures,
-        "recovery_ms": outcome.recovery_ms, "faults": faults, "cells": schedule.cells,
+        "recoveries": [asdict(r) for r in outcome.recoveries],
+        "outages_ms": outcome.outages_ms, "doubts_ms": doubts.measure(evidence), "pointed": sum(d.point is not None for d in outcome.deaths), "random": sum(d.point is None for d in outcome.deaths),
+        "zombies": len(schedule.zombies), "faults": faults, "cells": schedule.cells,
         "modes_unavailable": schedule.unavailable,
     }
 
@@ -74,7 +79,7 @@ def main_plan(seed: int) -> Plan:
     chance = random.Random(seed)
     return Plan(
         per_second=25, most=30_000, points={f"{role}-1": pointed(role, chance) for role in POINTS},
-        kills=20, zombies=4, modes=list(MODES), broker_kills=3, halts=True,
+        kills=20, zombies=4, modes=list(MODES), broker_kills=3, halts=True, cancels=True,
     )
 
 
@@ -83,7 +88,7 @@ def class_plan(lies: dict) -> Plan:
     return Plan(
         per_second=25, most=4_000, points={"dispatch-1": [(p, 1) for p in within_dispatch(lies)]}, zombies=1, zombie_pause=5.0,
         modes=["honest", "drops answers", "resets before applying"], mode_s=4.0, rebuild=False,
-        mix={"limit": 800, "market": 200}, lanes=40, life_s=20.0,
+        mix={"limit": 750, "market": 150, "working": 100}, cancels=True, lanes=40, life_s=20.0,
     )
 
 
@@ -141,6 +146,8 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES") or 240))
     parser.add_argument("--only", default=os.environ.get("ONLY") or None)
     parser.add_argument("--batch", help=argparse.SUPPRESS)  # the long campaign's own
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--plan", action="store_true", help="what an earlier long campaign has done, and what is missing; plays nothing")
     parser.add_argument("--anew", action="store_true", help="forget what an earlier long campaign has done")
     arguments = parser.parse_args()
     if not NOCTUS.exists():
@@ -156,7 +163,9 @@ def main() -> int:
             import hours
 
             if arguments.batch:
-                return hours.one(arguments.seed, arguments.batch, hours.FOLDER / "result.json")
+                return hours.one(arguments.seed, arguments.batch, arguments.result)
+            if arguments.plan:
+                return hours.plan(arguments.seed)
             return hours.run(arguments.seed, arguments.minutes, only, arguments.anew)
         return ci(arguments.seed, only)
     except KeyboardInterrupt:

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::consumer::StreamConsumer;
 use rdkafka::error::KafkaError;
 use tokio::task::JoinHandle;
 
 use super::rebalance::Rebalances;
 use super::{ASK, InputError, Key};
 use crate::kafka::admin::topics;
+use crate::kafka::offsets::watermarks;
 use crate::kafka::record::Topic;
 use crate::pg::positions::{self, Place, Taken};
 use crate::runtime::context::Context;
@@ -53,7 +54,7 @@ impl Taking {
         taken: &Taken,
     ) -> Result<i64, InputError> {
         let (consumer, place) = (self.consumer.clone(), taken.place.clone());
-        let ask = move || consumer.fetch_watermarks(&place.topic, place.partition, ASK);
+        let ask = move || watermarks(&*consumer, &place.topic, place.partition, ASK);
         let (low, _) =
             tokio::task::spawn_blocking(ask).await.map_err(|_| KafkaError::Canceled)??;
         let stored = taken.next_offset;
