@@ -2,18 +2,15 @@
 //! Never sends, and never claims in a lane that is not ours at commit. Invariant (C-OUT-3): the attempt
 //! row is committed before the socket is written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::broker::cannot_take;
 use super::broker::protocol::PlaceOrder;
-use super::events::StepSeen;
+use super::choose::{Chosen, begin, choose};
 use super::fence::alive_until;
 use super::fold::{Finding, Outcome};
-use super::{Dispatch, DispatchError, halts};
-use crate::domain::event::OrderStatus;
-use crate::domain::order::Event;
+use super::{Dispatch, DispatchError};
 use crate::owed;
 use crate::pg::lanes::{self, HeldLane, LaneKey};
 use crate::pg::outbox::{self, OrderRow};
@@ -67,24 +64,8 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
         outbox::claimable(&tx, &ours, &halts, (per_lane, dispatch.ctx.config.dispatch.claim_max))
             .await?;
     let epochs: HashMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
-    let mut going = Vec::new();
-    let mut unknown = HashSet::new();
-    for row in rows {
-        // Behind one that stays of unknown outcome opening orders wait (C-OUT-4).
-        if !row.opening_qty.is_zero() && unknown.contains(&row.lane()) {
-            continue;
-        }
-        let order = dispatch.place_order(&row);
-        match instead(dispatch, &halts, &row, &order) {
-            Some(finding) => {
-                if finding == Finding::AskAgain {
-                    unknown.insert(row.lane());
-                }
-                claim.findings.push(local(row, finding));
-            }
-            None => going.push((row, order)),
-        }
-    }
+    let Chosen { going, staying } = choose(rows, &halts, &known.capabilities);
+    claim.findings.extend(staying.into_iter().map(|(row, finding)| local(row, finding)));
     // Halted here: what was decided since waits for another host, or for the resume.
     if going.is_empty() || held_here {
         return Ok(claim);
@@ -101,23 +82,8 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let at = clock::now();
     let mut owed = Vec::with_capacity(going.len());
     for (mut row, order) in going {
-        row.sent_at = sent_at.get(row.key.as_str()).copied();
-        row.state = OrderStatus::Sent;
-        row.exec_seq += 1;
-        row.attempt_no += 1;
-        let seen = StepSeen {
-            exec_seq: row.exec_seq,
-            status: row.state,
-            last_fill: None,
-            executed_qty: rust_decimal::Decimal::ZERO,
-            avg_price: None,
-            broker_ref: None,
-            code: (row.attempt_no > 1).then(|| format!("attempt_{}", row.attempt_no)),
-            sent_at: row.sent_at,
-            rtt_ms: None,
-            at,
-            lane_seq: None,
-        };
+        let first_sent_at = sent_at.get(row.key.as_str()).copied();
+        let seen = begin(&mut row, first_sent_at, at);
         owed.push(dispatch.scribe.step(&row, &order.client_order_id, seen)?);
         let alive_until = alive_until(&row, asked);
         claim.sends.entry(row.lane()).or_default().push(Claimed { row, order, alive_until });
@@ -129,33 +95,6 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     sent.inc_by(owed.len() as u64);
     dispatch.emitter.emit(room, batch, owed);
     Ok(claim)
-}
-
-/// Why an order is not sent now, and what that makes of it.
-fn instead(
-    dispatch: &Dispatch,
-    halts: &[risk::HaltRow],
-    row: &OrderRow,
-    order: &PlaceOrder,
-) -> Option<Finding> {
-    let too_old = row.send_by.is_some_and(|by| row.read_at > by);
-    let stopped = halts::stops(halts, row);
-    // An order of unknown outcome cannot be ended here: a send of it may still be under way.
-    if row.state == OrderStatus::Unknown {
-        let unwanted = too_old || stopped.is_some() || row.cancel.is_some();
-        return unwanted.then_some(Finding::AskAgain);
-    }
-    let event = if too_old {
-        Event::Expire { code: "too_old".into() }
-    } else if let Some(code) = stopped {
-        Event::Cancel { code: code.into() }
-    } else if let Some(code) = &row.cancel {
-        Event::Cancel { code: code.clone() }
-    } else {
-        let code = cannot_take(&dispatch.known().capabilities, order)?;
-        Event::Reject { code: code.into() }
-    };
-    Some(Finding::Unsent(event))
 }
 
 fn local(row: OrderRow, finding: Finding) -> Outcome {

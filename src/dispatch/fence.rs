@@ -62,14 +62,23 @@ pub fn may_write(
     alive_until: Option<Boot>,
 ) -> Result<Pass, &'static str> {
     let known = halts.check(order)?;
-    let now = boot();
+    in_time(lease, alive_until, boot())?;
+    Ok(known)
+}
+
+/// Whether at `now` the order still lives and its lane is still ours.
+pub fn in_time(
+    lease: &Lease,
+    alive_until: Option<Boot>,
+    now: Boot,
+) -> Result<(), &'static str> {
     if alive_until.is_some_and(|end| now >= end) {
         return Err("too_old");
     }
     if !lease.holds(now) && !is_planted("no-lease") {
         return Err("lease_over");
     }
-    Ok(known)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 //! Owns the way of a request to a decision. Never decides a key twice, never sends anything to a broker.
 //! Invariants I2 (one transaction is one batch), I3 (the fence), I9 (trouble pauses; it never decides).
 
-mod admit;
-mod book;
-mod decide;
+pub(crate) mod admit;
+pub(crate) mod book;
+pub(crate) mod decide;
 mod fences;
-mod fold;
+pub(crate) mod fold;
 mod herald;
-mod intake;
+pub(crate) mod intake;
 mod isolate;
 pub mod letter;
 mod outage;
