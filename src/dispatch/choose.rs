@@ -10,13 +10,14 @@ use rust_decimal::Decimal;
 use super::broker::cannot_take;
 use super::broker::protocol::{Capabilities, PlaceOrder};
 use super::events::StepSeen;
-use super::fold::Finding;
+use super::fold::{Finding, may_resend};
 use super::halts;
 use super::placing::place_order;
 use crate::domain::event::OrderStatus;
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
 use crate::pg::risk::HaltRow;
+use crate::runtime::faults::is_planted;
 
 /// What becomes of orders that may be claimed.
 #[derive(Debug, Default)]
@@ -61,7 +62,9 @@ fn instead(
     let stopped = halts::stops(halts, row);
     // An order of unknown outcome cannot be ended here: a send of it may still be under way.
     if row.state == OrderStatus::Unknown {
-        let unwanted = too_old || stopped.is_some() || row.cancel.is_some();
+        // Since it was decided to send it again the broker may have forgotten it.
+        let forgotten = !may_resend(capabilities, row) && !is_planted("blind-resend");
+        let unwanted = too_old || stopped.is_some() || row.cancel.is_some() || forgotten;
         return unwanted.then_some(Finding::AskAgain);
     }
     let event = if too_old {
@@ -79,6 +82,8 @@ fn instead(
 
 /// Makes a claimed row what the claim stored of it; the step that this is.
 pub fn begin(row: &mut OrderRow, sent_at: Option<Timestamp>, at: Timestamp) -> StepSeen {
+    // Whatever was sent before and is unknown may still arrive.
+    row.unsure_before |= row.state == OrderStatus::Unknown;
     row.sent_at = sent_at;
     row.state = OrderStatus::Sent;
     row.exec_seq += 1;

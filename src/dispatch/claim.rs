@@ -85,7 +85,7 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
         let first_sent_at = sent_at.get(row.key.as_str()).copied();
         let seen = begin(&mut row, first_sent_at, at);
         owed.push(dispatch.scribe.step(&row, &order.client_order_id, seen)?);
-        let alive_until = alive_until(&row, asked);
+        let alive_until = alive_until(&row, &known.capabilities, asked);
         claim.sends.entry(row.lane()).or_default().push(Claimed { row, order, alive_until });
     }
     let batch = owed::insert(&tx, &dispatch.ctx.worker, &owed).await?;

@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 
 use super::World;
 use super::db::Sendable;
+use crate::dispatch::broker::cannot_take;
 use crate::dispatch::broker::protocol::BrokerStatus;
 use crate::dispatch::events::{StepSeen, exec_event};
 use crate::dispatch::placing::place_order;
@@ -331,7 +332,7 @@ impl World {
     fn overtaken(&self, row: &OrderRow, answered: &[String], now: Timestamp) -> Option<String> {
         use OrderStatus::{New, Parked, Sent, Unknown};
         let lane = row.lane();
-        let halts = self.db.halt_rows();
+        let (halts, caps) = (self.db.halt_rows(), &self.manners.capabilities);
         let unsure = |o: &Sendable| matches!(o.row.state, Sent | Unknown | Parked) && o.row.id != row.id;
         let reduces = row.opening_qty.is_zero();
         let any_unsure = self.db.orders_of(&lane).any(unsure);
@@ -339,6 +340,7 @@ impl World {
             o.row.send_by.is_none_or(|by| by >= now)
                 && crate::dispatch::halts::stops(&halts, &o.row).is_none()
                 && !self.db.cancels.contains_key(o.row.key.as_str())
+                && cannot_take(caps, &place_order(&o.row, caps)).is_none()
         };
         let in_the_way = |o: &&Sendable| {
             let was_answered = answered.iter().any(|key| key == o.row.key.as_str());
@@ -359,7 +361,7 @@ impl World {
         let (id, order) = (view.order.client_order_id.clone(), view.order.clone());
         let accepted =
             self.broker.of(&id).filter(|o| o.view.status != BrokerStatus::Rejected).count();
-        let Some(mut row) = self.db.find(&id, self.time()) else {
+        let Some(row) = self.db.find(&id, self.time()) else {
             return self.violate("attempt", format!("the broker has {id}, and no row"));
         };
         if accepted > 1 {
@@ -368,7 +370,6 @@ impl World {
         if !self.db.attempts.keys().any(|(key, _)| *key == id) {
             return self.violate("attempt", format!("the broker has {id}, and no attempt row"));
         }
-        row.sent_as = row.sent_as.take();
         if place_order(&row, &self.manners.capabilities) != order {
             self.violate("as decided", format!("the broker has {order:?}, decided was {row:?}"));
         }

@@ -121,7 +121,10 @@ impl World {
                     return;
                 }
                 if self.strikes(Fault::RequestLate) {
-                    way += self.plan.timeout_us + self.chance.between(0, 8_000) * MS;
+                    // Nothing is on its way for longer than dispatch reckons with where a broker forgets.
+                    let forgets = self.plan.capabilities.dedupe_horizon_s.is_some();
+                    let more = if forgets { 600 } else { 8_000 };
+                    way += self.plan.timeout_us + self.chance.between(0, more) * MS;
                 }
                 let dedupes = self.plan.capabilities.dedupes_by_client_id
                     && self.plan.capabilities.dedupe_horizon_s.is_none();
@@ -372,6 +375,9 @@ impl World {
             view.fills.push(fill);
         }
         for which in 0..self.senders.len() {
+            // Who dies before it acts on what it heard has heard nothing.
+            let dies = self.plan.rates[Fault::SenderDies as usize] > 0;
+            self.broker.orders[at].is_untold |= dies;
             if self.strikes(Fault::EventLost) || self.senders[which].is_down {
                 self.broker.orders[at].is_untold = true;
                 continue;

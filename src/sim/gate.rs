@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use super::chance::Chance;
 use super::db::Lock;
 use super::fault::Fault;
-use super::plan::{MS, SYMBOLS, SECOND, Written, record};
+use super::plan::{MS, SYMBOLS, Written, record};
 use super::{Event, Worker, World};
 use crate::domain::event::Quote;
 use crate::domain::text::Symbol;
@@ -313,7 +313,7 @@ impl World {
             return self.gate_goes_back(which);
         }
         let now = self.plan.time(self.now, self.gates[which].skew_us);
-        let Some(flying) = &mut self.gates[which].flying else { return };
+        let Some(flying) = &self.gates[which].flying else { return };
         let wanted = wanted(&flying.batch);
         let mut locks = self.db.locks_of(&wanted);
         locks.extend(flying.batch.moves.iter().map(|m| (Lock::Input(m.place.partition), false)));

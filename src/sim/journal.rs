@@ -10,7 +10,6 @@ use fnv::FnvHasher;
 pub struct Journal {
     hash: FnvHasher,
     lines: Option<Vec<String>>,
-    count: u64,
 }
 
 struct Hashed<'a>(&'a mut FnvHasher);
@@ -25,12 +24,11 @@ impl Write for Hashed<'_> {
 impl Journal {
     /// Empty; `keeps`: its lines too.
     pub fn new(keeps: bool) -> Self {
-        Self { hash: FnvHasher::default(), lines: keeps.then(Vec::new), count: 0 }
+        Self { hash: FnvHasher::default(), lines: keeps.then(Vec::new) }
     }
 
     /// Something happened at this moment (microseconds).
     pub fn note(&mut self, at_us: u64, what: fmt::Arguments<'_>) {
-        self.count += 1;
         // Writing into a hash does not fail.
         let _ = write!(Hashed(&mut self.hash), "{at_us} {what}\n");
         if let Some(lines) = &mut self.lines {
@@ -41,11 +39,6 @@ impl Journal {
     /// The hash of everything so far.
     pub fn hash(&self) -> u64 {
         self.hash.finish()
-    }
-
-    /// How much was noted.
-    pub fn count(&self) -> u64 {
-        self.count
     }
 
     /// The lines, if they were kept.

@@ -337,7 +337,10 @@ impl World {
         if self.strikes(Fault::Rebalance) {
             self.assign(partition);
         }
-        if self.strikes(Fault::Rewind) {
+        let tx = self.number();
+        let free = self.db.lock_all(tx, &[(db::Lock::Input(partition), false)]);
+        self.db.unlock(tx);
+        if free && self.strikes(Fault::Rewind) {
             let read = self.db.inputs.get(&partition).map_or(0, |p| p.next_offset);
             let to = self.chance.between(0, read.unsigned_abs()) as i64;
             self.journal.note(self.now, format_args!("input {partition} rewound to {to}"));

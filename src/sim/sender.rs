@@ -55,6 +55,22 @@ pub enum SenderStep {
 }
 
 impl SenderStep {
+    /// The one after it, of a round in which it has nothing to do.
+    fn next(self) -> Option<Self> {
+        use SenderStep::*;
+        Some(match self {
+            Settles => Renews,
+            Renews => Takes,
+            Takes => TakesOver,
+            TakesOver => Doubts,
+            Doubts => Heeds,
+            Heeds => Claims,
+            Claims => Cancels,
+            Cancels => Asks,
+            Asks | ReadsHalts => return None,
+        })
+    }
+
     /// Whether it ends with a commit.
     fn commits(self) -> bool {
         use SenderStep::*;
@@ -226,7 +242,13 @@ impl World {
         if self.sender_is_struck(which) {
             return;
         }
-        let step = match (step, self.db_outcome(which, step)) {
+        let mut step = step;
+        while !self.speaks(which, step)
+            && let Some(next) = step.next()
+        {
+            step = next;
+        }
+        let step = match (step, self.db_outcome(step)) {
             (step, DbOutcome::Works) => step,
             (_, DbOutcome::Refuses) => return self.sender_retries(which),
             // What the statement did stays; what it said was not heard.
@@ -272,17 +294,25 @@ impl World {
         false
     }
 
-    /// What becomes of the statement of a step.
-    fn db_outcome(&mut self, which: usize, step: SenderStep) -> DbOutcome {
-        let sender = &self.senders[which];
-        let speaks = match step {
+    /// Whether a step has anything to do; the last one always has.
+    fn speaks(&self, which: usize, step: SenderStep) -> bool {
+        let (at, sender) = (self.now, &self.senders[which]);
+        let over = |since: Option<u64>, us: u64| since.is_none_or(|since| at - since >= us);
+        match step {
             SenderStep::Settles => !sender.landed.is_empty(),
-            SenderStep::Takes | SenderStep::TakesOver | SenderStep::Claims => true,
+            SenderStep::Renews => over(sender.renewed, self.plan.lease_ms * MS / 3),
+            SenderStep::Takes => over(sender.looked, LOOK),
+            SenderStep::TakesOver => !sender.taking.is_empty() || !sender.findings.is_empty(),
             SenderStep::Doubts => sender.in_doubt,
-            SenderStep::Renews | SenderStep::Asks | SenderStep::Cancels => !sender.lanes.is_empty(),
             SenderStep::Heeds => !sender.ear.is_empty(),
-            SenderStep::ReadsHalts => false,
-        };
+            SenderStep::Claims | SenderStep::Cancels => !sender.lanes.is_empty(),
+            SenderStep::Asks | SenderStep::ReadsHalts => true,
+        }
+    }
+
+    /// What becomes of the statement of a step.
+    fn db_outcome(&mut self, step: SenderStep) -> DbOutcome {
+        let speaks = step != SenderStep::ReadsHalts;
         if speaks && self.strikes(Fault::DatabaseFails) {
             DbOutcome::Refuses
         } else if speaks && step.commits() && self.strikes(Fault::CommitUnheard) {
@@ -582,7 +612,7 @@ impl World {
             let before = row.state;
             let seen = begin(&mut row, Some(sent_at), told_at);
             self.audit_step(&row, before, &seen);
-            let alive_until = alive_until(&row, asked);
+            let alive_until = alive_until(&row, &self.manners.capabilities, asked);
             lanes.entry(row.lane()).or_default().push(super::flight::Claimed { row, order, alive_until });
         }
         for (key, batch) in lanes {

@@ -80,7 +80,7 @@ impl Db {
         }
         let account = |name: &String| {
             let day = self.accounts.get(name)?;
-            let pnl_day = day.pnl_day.to_zoned(TimeZone::UTC).ok()?.timestamp();
+            let pnl_day = TimeZone::UTC.to_timestamp(day.pnl_day.at(0, 0, 0, 0)).ok()?;
             Some((name.clone(), AccountFacts { pnl_day, daily_pnl: day.daily_pnl }))
         };
         let lane = |name: &super::Pair| {
@@ -203,6 +203,7 @@ fn sendable(id: i64, row: &LedgerRow) -> Sendable {
         read_at: Timestamp::UNIX_EPOCH,
         sent_as: None,
         cancel: None,
+        unsure_before: false,
     };
     Sendable {
         row: order,

@@ -210,6 +210,10 @@ impl Db {
         if order.never_sent {
             row.send_by = Some(Timestamp::MIN);
         }
+        let key = row.key.to_string();
+        row.unsure_before = (1..row.attempt_no).any(|no| {
+            self.attempts.get(&(key.clone(), no)).is_some_and(|a| a.outcome != Some("not_sent"))
+        });
         let attempt = self.attempts.get(&(row.key.to_string(), row.attempt_no));
         row.sent_as = attempt.map(|a| crate::pg::outbox::SentAs {
             client_order_id: a.client_order_id.clone(),
