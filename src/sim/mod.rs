@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use self::audit::Audit;
 use self::broker::{Broker, Call, Deed};
-use self::chance::Chance;
+pub use self::chance::Chance;
 use self::db::Db;
 pub use self::fault::Fault;
 use self::flight::Signal;
