@@ -24,3 +24,6 @@ pub mod pg;
 pub mod runtime;
 /// Embedded services and scenarios.
 pub mod demo;
+#[cfg(feature = "faults")]
+/// The way of an order in a simulated world: the pure core under simulated time, and faults from a seed.
+pub mod sim;

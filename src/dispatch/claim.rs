@@ -2,18 +2,15 @@
 //! Never sends, and never claims in a lane that is not ours at commit. Invariant (C-OUT-3): the attempt
 //! row is committed before the socket is written.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::broker::cannot_take;
 use super::broker::protocol::PlaceOrder;
-use super::events::StepSeen;
+use super::choose::{Chosen, begin, choose};
 use super::fence::alive_until;
 use super::fold::{Finding, Outcome};
-use super::{Dispatch, DispatchError, halts};
-use crate::domain::event::OrderStatus;
-use crate::domain::order::Event;
+use super::{Dispatch, DispatchError};
 use crate::owed;
 use crate::pg::lanes::{self, HeldLane, LaneKey};
 use crate::pg::outbox::{self, OrderRow};
@@ -74,26 +71,10 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
         claim.barren = idle.iter().map(|l| l.key.clone()).filter(|k| !full.contains(k)).collect();
     }
     let epochs: HashMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
-    let mut going = Vec::new();
-    let mut unknown = HashSet::new();
-    let mut road = Road::new(dispatch, held_here);
-    for row in rows {
-        // Behind one that stays of unknown outcome opening orders wait (C-OUT-4).
-        if !row.opening_qty.is_zero() && unknown.contains(&row.lane()) {
-            continue;
-        }
-        let order = dispatch.place_order(&row);
-        match instead(dispatch, &halts, &row, &order) {
-            Some(finding) => {
-                if finding == Finding::AskAgain {
-                    unknown.insert(row.lane());
-                }
-                claim.findings.push(local(row, finding));
-            }
-            None if road.takes(&row) => going.push((row, order)),
-            None => {}
-        }
-    }
+    let mut passage = Passage::new(dispatch, held_here);
+    let chosen = choose(rows, &halts, &known.capabilities, |row| passage.takes(row));
+    let Chosen { going, staying } = chosen;
+    claim.findings.extend(staying.into_iter().map(|(row, finding)| local(row, finding)));
     if going.is_empty() {
         return Ok(claim);
     }
@@ -109,25 +90,10 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let at = clock::now();
     let mut owed = Vec::with_capacity(going.len());
     for (mut row, order) in going {
-        row.sent_at = sent_at.get(row.key.as_str()).copied();
-        row.state = OrderStatus::Sent;
-        row.exec_seq += 1;
-        row.attempt_no += 1;
-        let seen = StepSeen {
-            exec_seq: row.exec_seq,
-            status: row.state,
-            last_fill: None,
-            executed_qty: rust_decimal::Decimal::ZERO,
-            avg_price: None,
-            broker_ref: None,
-            code: (row.attempt_no > 1).then(|| format!("attempt_{}", row.attempt_no)),
-            sent_at: row.sent_at,
-            rtt_ms: None,
-            at,
-            lane_seq: None,
-        };
+        let first_sent_at = sent_at.get(row.key.as_str()).copied();
+        let seen = begin(&mut row, first_sent_at, at);
         owed.push(dispatch.scribe.step(&row, &order.client_order_id, seen)?);
-        let alive_until = alive_until(&row, asked);
+        let alive_until = alive_until(&row, &known.capabilities, asked);
         claim.sends.entry(row.lane()).or_default().push(Claimed { row, order, alive_until });
     }
     let batch = owed::insert(&tx, &dispatch.ctx.worker, &owed).await?;
@@ -143,7 +109,7 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
 const WAITING_PART: usize = 4;
 
 /// Which orders have a way to the broker; what has none stays NEW, where a halt or its age still ends it at once.
-struct Road {
+struct Passage {
     /// Nothing is sent at all.
     shut: bool,
     /// Lanes that may still begin to wait with an order that opens.
@@ -153,7 +119,7 @@ struct Road {
     left: HashSet<LaneKey>,
 }
 
-impl Road {
+impl Passage {
     fn new(dispatch: &Dispatch, held_here: bool) -> Self {
         let waiting_max = (dispatch.ctx.config.dispatch.in_flight_max / WAITING_PART).max(1);
         Self {
@@ -179,33 +145,6 @@ impl Road {
         }
         self.waiting.insert(lane)
     }
-}
-
-/// Why an order is not sent now, and what that makes of it.
-fn instead(
-    dispatch: &Dispatch,
-    halts: &[risk::HaltRow],
-    row: &OrderRow,
-    order: &PlaceOrder,
-) -> Option<Finding> {
-    let too_old = row.send_by.is_some_and(|by| row.read_at > by);
-    let stopped = halts::stops(halts, row);
-    // An order of unknown outcome cannot be ended here: a send of it may still be under way.
-    if row.state == OrderStatus::Unknown {
-        let unwanted = too_old || stopped.is_some() || row.cancel.is_some();
-        return unwanted.then_some(Finding::AskAgain);
-    }
-    let event = if too_old {
-        Event::Expire { code: "too_old".into() }
-    } else if let Some(code) = stopped {
-        Event::Cancel { code: code.into() }
-    } else if let Some(code) = &row.cancel {
-        Event::Cancel { code: code.clone() }
-    } else {
-        let code = cannot_take(&dispatch.known().capabilities, order)?;
-        Event::Reject { code: code.into() }
-    };
-    Some(Finding::Unsent(event))
 }
 
 fn local(row: OrderRow, finding: Finding) -> Outcome {

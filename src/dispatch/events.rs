@@ -72,6 +72,40 @@ fn millis(from: Timestamp, to: Timestamp) -> i64 {
     to.as_millisecond() - from.as_millisecond()
 }
 
+/// What is told of a step.
+pub(crate) fn exec_event(
+    broker: &str,
+    row: &OrderRow,
+    order_id: &str,
+    seen: StepSeen,
+) -> ExecEvent {
+    let ordinal = u32::try_from(seen.exec_seq).unwrap_or(0);
+    ExecEvent {
+        event_id: EventId::new(About::Key(&row.key), "exec", ordinal),
+        idempotency_key: row.key.clone(),
+        exec_seq: seen.exec_seq,
+        trace_id: row.trace_id.clone(),
+        order_id: order_id.to_string(),
+        account: row.account.clone(),
+        symbol: row.symbol.clone(),
+        side: row.side,
+        qty: row.qty,
+        status: seen.status,
+        last_fill: seen.last_fill,
+        executed_qty: seen.executed_qty,
+        avg_price: seen.avg_price,
+        broker: BrokerRef { name: broker.to_string(), order_ref: seen.broker_ref },
+        reason_code: seen.code,
+        latency_ms: LatencyMs {
+            queue: seen.sent_at.map(|sent| millis(row.decided_at, sent)),
+            broker_rtt: seen.rtt_ms,
+            total: Some(millis(row.requested_at, seen.at)),
+        },
+        at: seen.at,
+        lane_seq: seen.lane_seq,
+    }
+}
+
 impl Scribe {
     /// Looks up the ids of the schemas it writes.
     pub async fn new(config: &Config, registry: &Registry) -> Result<Self, DispatchError> {
@@ -90,31 +124,7 @@ impl Scribe {
         order_id: &str,
         seen: StepSeen,
     ) -> Result<Owed, DispatchError> {
-        let ordinal = u32::try_from(seen.exec_seq).unwrap_or(0);
-        let event = ExecEvent {
-            event_id: EventId::new(About::Key(&row.key), "exec", ordinal),
-            idempotency_key: row.key.clone(),
-            exec_seq: seen.exec_seq,
-            trace_id: row.trace_id.clone(),
-            order_id: order_id.to_string(),
-            account: row.account.clone(),
-            symbol: row.symbol.clone(),
-            side: row.side,
-            qty: row.qty,
-            status: seen.status,
-            last_fill: seen.last_fill,
-            executed_qty: seen.executed_qty,
-            avg_price: seen.avg_price,
-            broker: BrokerRef { name: self.broker.clone(), order_ref: seen.broker_ref },
-            reason_code: seen.code,
-            latency_ms: LatencyMs {
-                queue: seen.sent_at.map(|sent| millis(row.decided_at, sent)),
-                broker_rtt: seen.rtt_ms,
-                total: Some(millis(row.requested_at, seen.at)),
-            },
-            at: seen.at,
-            lane_seq: seen.lane_seq,
-        };
+        let event = exec_event(&self.broker, row, order_id, seen);
         let body = wire::exec_event::encode(&event)?;
         Ok(Owed::new(
             Subject::ExecEvent.topic(),

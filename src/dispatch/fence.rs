@@ -5,6 +5,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::broker::protocol::Capabilities;
+use super::fold::resend_until;
 use super::halts::{Halts, Pass};
 use crate::pg::outbox::OrderRow;
 use crate::runtime::clock::{Boot, boot};
@@ -48,9 +50,15 @@ impl Lease {
     }
 }
 
-/// Until when an order may be written, from its row read by a statement sent at `asked`.
-pub fn alive_until(order: &OrderRow, asked: Boot) -> Option<Boot> {
-    let left = order.send_by?.duration_since(order.read_at);
+/// Until when an order may be written, from its row read by a statement sent at `asked`: as long as it lives, and if
+/// it is sent again, as long as the broker knows it again.
+pub fn alive_until(order: &OrderRow, capabilities: &Capabilities, asked: Boot) -> Option<Boot> {
+    let known = if order.unsure_before { resend_until(capabilities, order) } else { None };
+    let until = match (order.send_by, known) {
+        (Some(life), Some(known)) => life.min(known),
+        (life, known) => life.or(known)?,
+    };
+    let left = until.duration_since(order.read_at);
     Some(asked.after(Duration::try_from(left).unwrap_or(Duration::ZERO)))
 }
 
@@ -62,14 +70,23 @@ pub fn may_write(
     alive_until: Option<Boot>,
 ) -> Result<Pass, &'static str> {
     let known = halts.check(order)?;
-    let now = boot();
+    in_time(lease, alive_until, boot())?;
+    Ok(known)
+}
+
+/// Whether at `now` the order still lives and its lane is still ours.
+pub fn in_time(
+    lease: &Lease,
+    alive_until: Option<Boot>,
+    now: Boot,
+) -> Result<(), &'static str> {
     if alive_until.is_some_and(|end| now >= end) {
         return Err("too_old");
     }
     if !lease.holds(now) && !is_planted("no-lease") {
         return Err("lease_over");
     }
-    Ok(known)
+    Ok(())
 }
 
 #[cfg(test)]

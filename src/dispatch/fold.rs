@@ -29,6 +29,8 @@ const QUESTIONS_MAX: i32 = 6;
 const WORKING_POLL_MS: u64 = 1_000;
 /// The same at a broker that tells events: questions are the net under them.
 const WORKING_NET_MS: u64 = 5_000;
+/// A send takes at most this long to the broker, seconds: by so much a resend must come before the broker forgets.
+const ON_ITS_WAY_S: i64 = 2;
 /// The broker's clock and the database's may differ by this much, seconds.
 const SKEW_S: i64 = 2;
 
@@ -127,17 +129,21 @@ impl Manners {
 
     /// Whether a second send of the same order makes no second order (C-OUT-2).
     fn may_resend(&self, row: &OrderRow) -> bool {
-        let horizon = self.capabilities.dedupe_horizon_s;
-        let within = |sent: Timestamp, seconds: u64| {
-            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-            row.read_at.duration_since(sent) < SignedDuration::from_secs(seconds)
-        };
-        self.capabilities.dedupes_by_client_id
-            && match (horizon, row.sent_at) {
-                (None, _) | (_, None) => true,
-                (Some(seconds), Some(sent)) => within(sent, seconds),
-            }
+        may_resend(&self.capabilities, row)
     }
+}
+
+/// Whether a second send of the same order makes no second order (C-OUT-2).
+pub(crate) fn may_resend(capabilities: &Capabilities, row: &OrderRow) -> bool {
+    capabilities.dedupes_by_client_id
+        && resend_until(capabilities, row).is_none_or(|until| row.read_at < until)
+}
+
+/// Until when an order may be sent again, if the broker does not know it for ever: what is sent last must still arrive
+/// in time.
+pub(crate) fn resend_until(capabilities: &Capabilities, row: &OrderRow) -> Option<Timestamp> {
+    let seconds = i64::try_from(capabilities.dedupe_horizon_s?).unwrap_or(i64::MAX);
+    row.sent_at?.checked_add(SignedDuration::from_secs(seconds.saturating_sub(ON_ITS_WAY_S))).ok()
 }
 
 /// An order with everything that moves with it, under lock.
@@ -241,6 +247,14 @@ impl Fold<'_> {
             {
                 return NextQuestion::Keep;
             }
+            // An attempt before it may have arrived: that this one did not leave does not make the order new.
+            Finding::NotSent { code } if self.row.unsure_before => {
+                if self.order.status == Sent {
+                    self.apply(&Event::LoseTrack { code: code.to_string() });
+                    return NextQuestion::Never;
+                }
+                return NextQuestion::Keep;
+            }
             Finding::NotSent { code } => {
                 if matches!(self.order.status, Sent | Unknown) {
                     self.apply(&Event::NotSent { code: code.to_string() });
@@ -314,8 +328,9 @@ impl Fold<'_> {
         let visible = Duration::from_millis(manners.capabilities.visible_within_ms);
         let sure = SignedDuration::try_from(visible).unwrap_or(SignedDuration::MAX)
             + SignedDuration::from_secs(SKEW_S);
-        let over = self.row.read_at.duration_since(by);
-        if over <= sure {
+        // When it was asked counts, not when the answer is settled: in between it may have arrived.
+        if self.outcome.row.read_at.duration_since(by) <= sure {
+            let over = self.row.read_at.duration_since(by);
             let wait = u64::try_from((sure - over).as_millis()).unwrap_or(0);
             return NextQuestion::InMs(wait + 1);
         }

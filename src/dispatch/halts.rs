@@ -128,7 +128,7 @@ impl Halts {
 
     /// Waits (at most `patience`) until the knowledge is fresh.
     pub async fn fresh(&mut self, patience: Duration) {
-        let wait = self.seen.wait_for(|seen| is_fresh(seen.at));
+        let wait = self.seen.wait_for(|seen| is_fresh(seen.at, boot()));
         // Out of patience, or the watch has ended: `check` says so right before the write.
         if !matches!(tokio::time::timeout(patience, wait).await, Ok(Ok(_))) {
             tracing::debug!("no fresh knowledge of halts");
@@ -152,7 +152,7 @@ impl Halts {
         if host.as_ref().is_some_and(|host| host.holds(&seen.halts)) {
             return Err("halted_here");
         }
-        if !is_fresh(seen.at) || host.as_ref().is_some_and(|host| !is_fresh(host.at)) {
+        if !is_fresh(seen.at, boot()) || host.as_ref().is_some_and(|host| !is_fresh(host.at, boot())) {
             return Err("halts_not_read");
         }
         Ok(Pass { _known: seen.known.clone(), _host: host.map(|host| host.known.clone()) })
@@ -228,8 +228,9 @@ impl Confirmations {
     }
 }
 
-fn is_fresh(at: Boot) -> bool {
-    boot().since(at) <= Duration::from_millis(FRESH_MS)
+/// Whether what was asked for at `at` may still be acted on at `now`.
+pub(crate) fn is_fresh(at: Boot, now: Boot) -> bool {
+    now.since(at) <= Duration::from_millis(FRESH_MS)
 }
 
 async fn read(pool: &Pool, before: Option<&Seen>) -> Result<Seen, super::DispatchError> {

@@ -81,7 +81,7 @@ impl Ear {
         for h in heard.iter().filter(|h| !is_sent(h)) {
             let Some(heard) = self.waiting.get(&h.client_order_id) else { continue };
             let ended = OrderStatus::read(&h.state).is_some_and(OrderStatus::is_final);
-            if if ended { has_more_fills(&heard.views, h) } else { ours(h) } {
+            if if ended { has_more_fills(&heard.views, h.fills) } else { ours(h) } {
                 views.insert(h.key.clone(), heard.views.clone());
             }
         }
@@ -90,10 +90,10 @@ impl Ear {
     }
 }
 
-fn has_more_fills(views: &[OrderView], known: &Known) -> bool {
+pub(crate) fn has_more_fills(views: &[OrderView], known: i64) -> bool {
     let fills = views.iter().flat_map(|view| &view.fills);
     let told: HashSet<&str> = fills.map(|fill| fill.fill_id.as_str()).collect();
-    told.len() as i64 > known.fills
+    told.len() as i64 > known
 }
 
 /// What of this is new to the orders as they are.
@@ -127,7 +127,7 @@ async fn news(
 }
 
 /// Whether anything that was said is not known of the order yet.
-fn moves(row: &OrderRow, fills: BTreeMap<String, Fill>, said: &[Event]) -> bool {
+pub(crate) fn moves(row: &OrderRow, fills: BTreeMap<String, Fill>, said: &[Event]) -> bool {
     let mut order = Order {
         qty: row.qty,
         time_in_force: row.time_in_force,

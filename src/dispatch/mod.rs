@@ -4,23 +4,26 @@
 
 pub mod broker;
 mod cancel;
+pub(crate) mod choose;
 mod claim;
 mod door;
-mod events;
-mod fence;
-mod fold;
+pub(crate) mod events;
+pub(crate) mod fence;
+pub(crate) mod fold;
 mod follow;
-mod halts;
-mod heed;
+pub(crate) mod halts;
+pub(crate) mod heed;
 mod host;
 mod hourly;
 mod lanes;
 mod pace;
+pub(crate) mod placing;
 mod reconcile;
 pub mod resolve;
+pub(crate) mod road;
 mod safe;
-mod send;
-mod settle;
+pub(crate) mod send;
+pub(crate) mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -34,9 +37,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::broker::handshake::{HandshakeError, Known, shake_hands};
-use self::broker::protocol::{ClientId, OrderView, PlaceOrder};
+use self::broker::protocol::{OrderView, PlaceOrder};
 use self::broker::rest::Rest;
-use self::broker::{Broker, client_order_id, on_tick};
+use self::broker::Broker;
 use self::cancel::Cancels;
 use self::door::Door;
 use self::events::Scribe;
@@ -44,6 +47,7 @@ use self::fold::{Manners, Outcome};
 use self::halts::Halts;
 use self::heed::Ear;
 use self::lanes::Lanes;
+use self::placing::place_order;
 use self::safe::Outage;
 use crate::kafka::registry::RegistryError;
 use crate::owed::Emitter;
@@ -52,7 +56,6 @@ use crate::pg::listen::{OUTBOX_CHANNEL, listen};
 use crate::pg::outbox::{self, OrderRow, OutboxError};
 use crate::runtime::clock::{Boot, boot};
 use crate::runtime::context::Context;
-use crate::runtime::faults::is_planted;
 
 /// How long a stop waits for answers that are on their way.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -401,14 +404,6 @@ async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), Dispatch
     Ok(())
 }
 
-/// The id by which the broker knows an order, or will: once sent, it stays what it was.
-fn order_id(row: &OrderRow, allowed: &ClientId) -> String {
-    match &row.sent_as {
-        Some(sent) => sent.client_order_id.clone(),
-        None => client_order_id(&row.key, allowed),
-    }
-}
-
 impl Dispatch {
     /// What the broker says it is and can, now.
     fn known(&self) -> Arc<Known> {
@@ -426,31 +421,6 @@ impl Dispatch {
 
     /// What is sent for a row: the same every time.
     fn place_order(&self, row: &OrderRow) -> PlaceOrder {
-        let known = self.known.load();
-        let tick = match &row.sent_as {
-            Some(sent) => sent.price_tick,
-            None => known.capabilities.price_tick,
-        };
-        let price =
-            |p: Option<rust_decimal::Decimal>| p.map(|p| on_tick(p.normalize(), row.side, tick));
-        PlaceOrder {
-            client_order_id: match is_planted("no-dedupe") {
-                true => format!("{}-{}", row.key, std::process::id()),
-                false => order_id(row, &known.capabilities.client_id),
-            },
-            account: row.account.to_string(),
-            symbol: row.symbol.to_string(),
-            side: row.side,
-            qty: row.qty.normalize(),
-            order_type: row.order_type,
-            limit_price: price(row.limit_price),
-            stop_price: price(row.stop_price),
-            stop_loss: price(row.stop_loss),
-            take_profit: price(row.take_profit),
-            reference_price: row.reference_price.map(|p| p.normalize()),
-            time_in_force: row.time_in_force,
-            accept_by: row.send_by,
-            trace_id: Some(row.trace_id.to_string()),
-        }
+        place_order(row, &self.known.load().capabilities)
     }
 }

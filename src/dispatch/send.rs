@@ -8,13 +8,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Dispatch;
-use super::broker::protocol::{BrokerStatus, CallKind, OrderView};
+use super::broker::protocol::{BrokerStatus, CallKind, OrderView, PlaceOrder};
 use super::broker::{Asked, Broker, Moved, NoAnswer, Placed, events};
 use super::claim::Claimed;
 use super::door::STOPPING;
 use super::fence::{Lease, may_write};
 use super::fold::{Finding, Outcome};
 use super::pace::Rank;
+use super::road::Road;
 use super::safe::says_nothing;
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
@@ -24,16 +25,6 @@ use crate::runtime::faults::{crash_point, in_flight};
 /// How long a sender waits for fresh knowledge of halts before it gives the order back.
 const HALT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What earlier answers of a batch leave to the orders behind them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Road {
-    Free,
-    /// An outcome is unknown: only what reduces may go.
-    Held,
-    /// An order was not sent: nothing may overtake it.
-    Closed,
-}
-
 /// Sends a lane's orders; every one of them gets an outcome.
 pub async fn send_lane(
     dispatch: Arc<Dispatch>,
@@ -41,25 +32,14 @@ pub async fn send_lane(
     batch: Vec<Claimed>,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(batch.len());
-    let mut road = Road::Free;
+    let mut road = Road::default();
     for claimed in batch {
-        let opens = !claimed.row.opening_qty.is_zero();
-        let refused = match road {
-            Road::Closed => Some("behind_unsent"),
-            Road::Held if opens => Some("behind_unknown"),
-            _ if dispatch.stop.is_cancelled() => Some(STOPPING),
-            _ => None,
-        };
+        let refused = road.refuses(&claimed.row, dispatch.stop.is_cancelled());
         let (placed, rtt_ms) = match refused {
             Some(code) => (Placed::NotSent { code }, None),
             None => send(&dispatch, &lease, &claimed).await,
         };
-        road = match &placed {
-            Placed::Known(_) | Placed::Refused { .. } => road,
-            Placed::Unknown { .. } | Placed::Mismatch(_) => Road::Held,
-            Placed::NotSent { .. } if refused == Some("behind_unknown") => road,
-            Placed::NotSent { .. } => Road::Closed,
-        };
+        road = road.after(&placed);
         outcomes.push(outcome(claimed.row, placed, rtt_ms));
     }
     outcomes
@@ -133,7 +113,8 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
     (placed, rtt_ms)
 }
 
-fn outcome(row: OrderRow, placed: Placed, rtt_ms: Option<i64>) -> Outcome {
+/// What an answer to a send says of its order.
+pub(crate) fn outcome(row: OrderRow, placed: Placed, rtt_ms: Option<i64>) -> Outcome {
     let (finding, ends, detail) = match placed {
         Placed::Known(view) => {
             let ends = ended(&view);
@@ -197,12 +178,25 @@ fn of(
 /// Asks the broker what became of one order.
 pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
     if !dispatch.known().capabilities.query_by_client_id {
-        return vec![of(row, Finding::CannotAsk, None, Value::Null, None, None)];
+        return vec![unasked(row)];
     }
     let order = dispatch.place_order(&row);
     let asked = dispatch.broker.ask(&order).await;
     crash_point("dispatch/reconcile-queried");
-    let outcome = match asked {
+    match &asked {
+        Asked::Mismatch(_) => dispatch.ctx.metrics.dispatch_mismatch.inc(),
+        Asked::Failed(none) if says_nothing(none) => {}
+        Asked::Failed(NoAnswer { code, detail, .. }) => {
+            tracing::warn!(key = %row.key, trace_id = %row.trace_id, code, detail, "no answer");
+        }
+        Asked::Known(_) | Asked::NotFound => {}
+    }
+    vec![answered(row, asked)]
+}
+
+/// What an answer to a question says of its order.
+pub(crate) fn answered(row: OrderRow, asked: Asked) -> Outcome {
+    match asked {
         Asked::Known(view) => {
             let detail = json!({"order_ref": view.order_ref, "found_by": "query"});
             let mut facts = events(&view);
@@ -213,7 +207,6 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
             of(row, Finding::Facts(facts), Some(ended(&view)), detail, Some(&view), None)
         }
         Asked::Mismatch(view) => {
-            dispatch.ctx.metrics.dispatch_mismatch.inc();
             of(row, Finding::Mismatch(view.clone()), None, Value::Null, Some(&view), None)
         }
         Asked::NotFound => of(row, Finding::NotFound, None, Value::Null, None, None),
@@ -221,14 +214,17 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
         Asked::Failed(none) if says_nothing(&none) => {
             of(row, Finding::AskAgain, None, Value::Null, None, None)
         }
-        Asked::Failed(NoAnswer { code, detail, retry_after }) => {
-            tracing::warn!(key = %row.key, trace_id = %row.trace_id, code, detail, "no answer");
+        Asked::Failed(NoAnswer { code, retry_after, .. }) => {
             let retry_after_ms =
                 retry_after.map_or(0, |w| u64::try_from(w.as_millis()).unwrap_or(0));
             of(row, Finding::NoAnswer { code, retry_after_ms }, None, Value::Null, None, None)
         }
-    };
-    vec![outcome]
+    }
+}
+
+/// What is found out by not asking a broker that answers no questions.
+pub(crate) fn unasked(row: OrderRow) -> Outcome {
+    of(row, Finding::CannotAsk, None, Value::Null, None, None)
 }
 
 /// Asks the broker to cancel one order. No finding unless its answer is clear: it is asked again, and about the order too.
@@ -244,17 +240,30 @@ pub async fn cancel(
     let asking = dispatch.broker.cancel(&order, &code, Box::new(may_write));
     let moved = in_flight("dispatch/cancel-in-flight", asking).await;
     crash_point("dispatch/cancel-answered");
-    let key = row.key.clone();
+    let key = &row.key;
+    match &moved {
+        Moved::Refused { code, .. } => tracing::warn!(%key, code, "the broker refuses to cancel"),
+        Moved::Mismatch(_) => dispatch.ctx.metrics.dispatch_mismatch.inc(),
+        Moved::NotSent { code } => tracing::info!(%key, code, "a cancel was not sent"),
+        Moved::Unknown { code, detail, .. } => {
+            tracing::warn!(%key, code, detail, "a cancel got no clear answer");
+        }
+        Moved::Known(_) | Moved::NotFound => {}
+    }
+    cancel_answered(row, &order, moved).into_iter().collect()
+}
+
+/// What an answer to a cancel says of its order; nothing if it is not clear.
+pub(crate) fn cancel_answered(row: OrderRow, order: &PlaceOrder, moved: Moved) -> Option<Outcome> {
     let settled = |finding, view: Option<&OrderView>, answer: Option<String>| {
-        let outcome = of(row.clone(), finding, None, Value::Null, view, None);
-        vec![Outcome { cancel: answer, ..outcome }]
+        let outcome = of(row, finding, None, Value::Null, view, None);
+        Some(Outcome { cancel: answer, ..outcome })
     };
     match moved {
         Moved::Known(view) => settled(Finding::Facts(events(&view)), Some(&view), None),
         Moved::Refused { code, original } => {
-            tracing::warn!(%key, code, "the broker refuses to cancel");
             // Another order under our id says nothing of ours.
-            let shown = original.as_deref().filter(|view| view.order == order);
+            let shown = original.as_deref().filter(|view| view.order == *order);
             let finding = Finding::CancelRefused {
                 code: code.clone(),
                 shown: shown.map(events).unwrap_or_default(),
@@ -262,18 +271,10 @@ pub async fn cancel(
             settled(finding, shown, Some(format!("refused:{code}")))
         }
         Moved::Mismatch(view) => {
-            dispatch.ctx.metrics.dispatch_mismatch.inc();
             settled(Finding::Mismatch(view.clone()), Some(&view), Some("mismatch".into()))
         }
         Moved::NotFound => settled(Finding::NotFound, None, Some("not_found".into())),
-        Moved::NotSent { code } => {
-            tracing::info!(%key, code, "a cancel was not sent");
-            vec![]
-        }
-        Moved::Unknown { code, detail, .. } => {
-            tracing::warn!(%key, code, detail, "a cancel got no clear answer");
-            vec![]
-        }
+        Moved::NotSent { .. } | Moved::Unknown { .. } => None,
     }
 }
 

@@ -8,7 +8,8 @@ use rust_decimal::Decimal;
 
 use super::events::Scribe;
 use super::fold::{Folded, Manners, Outcome, fold};
-use super::{Dispatch, DispatchError, order_id};
+use super::placing::order_id;
+use super::{Dispatch, DispatchError};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::owed::{self, Owed};
 use crate::pg::attempts::{self, Ended};
@@ -93,7 +94,7 @@ async fn lock_risk(
 }
 
 /// Folds every finding, in order; two of one order see each other.
-fn fold_all(
+pub(crate) fn fold_all(
     outcomes: &[Outcome],
     rows: &mut HashMap<String, OrderRow>,
     fills: &mut HashMap<String, BTreeMap<String, Fill>>,
@@ -190,7 +191,7 @@ async fn store(
 }
 
 /// What each account realised on its newest day of those in hand; an earlier day is over.
-fn realised(folded: &[(OrderRow, Folded)]) -> Vec<(&str, Date, Decimal)> {
+pub(crate) fn realised(folded: &[(OrderRow, Folded)]) -> Vec<(&str, Date, Decimal)> {
     let mut days: BTreeMap<&str, (Date, Decimal)> = BTreeMap::new();
     for (row, done) in folded {
         let Some((day, amount)) = done.realised else { continue };

@@ -47,6 +47,7 @@ pub fn order_row(key: &str) -> OrderRow {
         read_at: at(1001),
         sent_as: None,
         cancel: None,
+        unsure_before: false,
     }
 }
 

@@ -11,6 +11,7 @@ use rust_decimal::Decimal;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
+use super::book::Book;
 use super::command::{Command, Commanded, commanded};
 use super::decide::{Decided, decided};
 use super::fold::Fold;
@@ -154,7 +155,7 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     let about: Vec<_> = batch.commands.iter().map(Command::about).collect();
     let known = commands::lock(&tx, &about).await?;
     let now = clock::now();
-    let (mut admitted, mut admission) = judged(batch, locked, policies, quotes, now);
+    let (mut admitted, mut admission) = judged(batch, locked, policies, &quotes.read(), now);
     // After the requests: one that waits in the same batch as its order finds it.
     let Commanded { outcomes, rows, cancels, replays, conflicts } =
         commanded(&batch.commands, known, &admission.rows, now);
@@ -194,7 +195,8 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     Ok(admitted)
 }
 
-fn wanted(batch: &Batch) -> Wanted {
+/// What must be locked for a batch.
+pub(crate) fn wanted(batch: &Batch) -> Wanted {
     let (mut accounts, mut lanes) = (BTreeSet::new(), BTreeSet::new());
     let (mut traces, mut keys) = (BTreeSet::new(), BTreeSet::new());
     for request in &batch.requests {
@@ -216,24 +218,23 @@ fn wanted(batch: &Batch) -> Wanted {
 }
 
 /// Folds the batch in offset order. A key known to the ledger, or seen earlier in the batch, never reaches the judge.
-fn judged(
+pub(crate) fn judged(
     batch: &Batch,
     mut locked: Locked,
     policies: &Policies,
-    quotes: &Quotes,
+    quotes: &Book,
     now: Timestamp,
 ) -> (Admitted, Admission) {
     let mut known = std::mem::take(&mut locked.known);
     let mut fold = Fold::new(locked);
     let (mut admitted, mut rows) = (Admitted::default(), Vec::new());
-    let quotes = quotes.read();
     for request in &batch.requests {
         let first = request.keys.iter().find_map(|k| Some((k, known.get(k.as_str())?)));
         match first {
             Some((_, digest)) if *digest == request.digest => admitted.replays += 1,
             Some((key, _)) => admitted.conflicts.push(conflict(request, key)),
             None => {
-                let facts = fold.facts(&request.intake, &request.keys, policies, &quotes, now);
+                let facts = fold.facts(&request.intake, &request.keys, policies, quotes, now);
                 let judged = judge(&request.intake, &facts, policies, now);
                 fold.reserve(&request.intake, &judged, policies, now);
                 let (done, mut row) = decided(request, judged, &facts, now);
@@ -244,7 +245,6 @@ fn judged(
             }
         }
     }
-    drop(quotes);
     // One order of claims for all workers: two that claim the same keys do not deadlock.
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     debug_assert_eq!(rows.iter().map(|r| &r.key).collect::<HashSet<_>>().len(), rows.len());

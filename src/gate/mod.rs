@@ -2,17 +2,17 @@
 //! Owns the way of a request to a decision. Never decides a key twice, never sends anything to a broker.
 //! Invariants I2 (one transaction is one batch), I3 (the fence), I9 (trouble pauses; it never decides).
 
-mod admit;
-mod book;
+pub(crate) mod admit;
+pub(crate) mod book;
 mod brakes;
 mod clocks;
-mod command;
-mod decide;
+pub(crate) mod command;
+pub(crate) mod decide;
 mod fences;
 mod flood;
-mod fold;
+pub(crate) mod fold;
 mod herald;
-mod intake;
+pub(crate) mod intake;
 mod isolate;
 pub mod letter;
 mod outage;

@@ -69,6 +69,8 @@ pub struct OrderRow {
     pub sent_as: Option<SentAs>,
     /// The code of the cancel that is wanted of it.
     pub cancel: Option<String>,
+    /// An attempt before the newest may have reached the broker.
+    pub unsure_before: bool,
 }
 
 /// What of an order as it was sent depends on what the broker said it could at that time.
@@ -90,7 +92,9 @@ const COLUMNS: &str = "o.id, o.idempotency_key, o.trace_id, o.account, o.symbol,
     CASE WHEN o.attempt_no > 0 THEN (SELECT (b.capabilities->>'price_tick')::numeric
         FROM send_attempts a JOIN broker_capabilities b ON b.digest = a.capabilities
         WHERE a.idempotency_key = o.idempotency_key AND a.attempt_no = o.attempt_no) END,
-    (SELECT c.code FROM order_cancels c WHERE c.idempotency_key = o.idempotency_key)";
+    (SELECT c.code FROM order_cancels c WHERE c.idempotency_key = o.idempotency_key),
+    o.attempt_no > 1 AND EXISTS (SELECT FROM send_attempts a WHERE a.idempotency_key = o.idempotency_key
+        AND a.attempt_no < o.attempt_no AND a.outcome IS DISTINCT FROM 'not_sent')";
 
 /// A wire word → its value, by serde, so that words stand in one place.
 fn word<T: serde::de::DeserializeOwned>(text: String) -> Option<T> {
@@ -153,6 +157,7 @@ impl OrderRow {
                 None => None,
             },
             cancel: row.try_get(35)?,
+            unsure_before: row.try_get(36)?,
         })
     }
 

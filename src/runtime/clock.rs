@@ -28,6 +28,10 @@ pub fn boot() -> Boot {
 }
 
 impl Boot {
+    /// This long after the start of a machine whose time is simulated.
+    pub const fn at(since_boot: std::time::Duration) -> Self {
+        Self { since_boot }
+    }
     /// This much later.
     pub fn after(self, time: std::time::Duration) -> Self {
         Self { since_boot: self.since_boot.saturating_add(time) }

@@ -111,7 +111,35 @@ pub async fn in_flight<F: Future>(_name: &str, question: F) -> F::Output {
 pub fn is_planted(mistake: &str) -> bool {
     static PLANTED: std::sync::LazyLock<String> =
         std::sync::LazyLock::new(|| std::env::var("NOCTUS_PLANTED").unwrap_or_default());
-    PLANTED.split(',').any(|planted| planted == mistake)
+    planted_here(mistake) || PLANTED.split(',').any(|planted| planted == mistake)
+}
+
+#[cfg(feature = "faults")]
+thread_local! {
+    static HERE: std::cell::Cell<&'static [&'static str]> = const { std::cell::Cell::new(&[]) };
+}
+
+#[cfg(feature = "faults")]
+fn planted_here(mistake: &str) -> bool {
+    HERE.with(|here| here.get().contains(&mistake))
+}
+
+/// Plants mistakes in this thread alone, until what is returned is dropped.
+#[cfg(feature = "faults")]
+pub fn plant_here(mistakes: &'static [&'static str]) -> Planted {
+    Planted(HERE.with(|here| here.replace(mistakes)))
+}
+
+/// Mistakes planted in a thread; dropped, what was planted before counts again.
+#[cfg(feature = "faults")]
+#[must_use]
+pub struct Planted(&'static [&'static str]);
+
+#[cfg(feature = "faults")]
+impl Drop for Planted {
+    fn drop(&mut self) {
+        HERE.with(|here| here.set(self.0));
+    }
 }
 
 /// Never.

@@ -166,7 +166,7 @@ fn only_where(
 fn the_modules_stand_in_the_order_of_the_flow_each_with_a_sentence() {
     let flow = [
         "domain", "wire", "gate", "owed", "dispatch", "paper", "sink", "ops", "kafka", "pg",
-        "runtime", "demo",
+        "runtime", "demo", "sim",
     ];
     let text = read("src/lib.rs");
     let lines: Vec<&str> = text.lines().collect();

@@ -13,6 +13,7 @@ mod paper;
 mod policy;
 mod rules;
 mod schemas;
+mod simulated;
 mod source;
 mod stack;
 mod topics;

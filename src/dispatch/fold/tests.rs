@@ -297,8 +297,8 @@ fn an_order_the_broker_does_not_have_is_sent_again_only_where_that_makes_no_seco
     let mut short = manners();
     short.capabilities.dedupe_horizon_s = Some(30);
     let row = |read_at| OrderRow { read_at: at(read_at), ..unknown() };
-    assert_eq!(not_found(&row(1_030), &short).0, Unknown);
-    assert_eq!(not_found(&row(1_031), &short).0, Parked, "past the horizon");
+    assert_eq!(not_found(&row(1_028), &short).0, Unknown);
+    assert_eq!(not_found(&row(1_029), &short).0, Parked, "it might arrive past the horizon");
 }
 
 #[test]
@@ -311,6 +311,27 @@ fn f54_not_found_ends_an_order_only_after_its_life_and_the_time_the_broker_needs
     assert_eq!(not_found(&row(1_066), &slow), (Expired, NextQuestion::Never));
     slow.capabilities.honours_accept_by = false;
     assert_eq!(not_found(&row(1_066), &slow).0, Parked);
+}
+
+#[test]
+fn f54_not_found_says_nothing_of_what_arrived_after_the_question() {
+    let row = |read_at| OrderRow { read_at: at(read_at), ..unknown() };
+    // Asked while the order lived; settled when its life and the time to show it are over.
+    let asked = found(&row(1_059), Finding::NotFound);
+    let done =
+        fold(&row(1_070), BTreeMap::new(), &asked, Some(&mut position()), &manners()).settled;
+    let again = (OrderStatus::Unknown, NextQuestion::InMs(1));
+    assert_eq!((done.state, done.next_question), again);
+}
+
+#[test]
+fn f53_a_resend_that_did_not_leave_leaves_the_order_unknown() {
+    let not_sent = Finding::NotSent { code: "connect" };
+    let first = settle(&sent(), not_sent.clone(), &mut position()).settled;
+    assert_eq!(first.state, OrderStatus::New);
+    let again = OrderRow { attempt_no: 2, unsure_before: true, ..sent() };
+    let done = settle(&again, not_sent, &mut position()).settled;
+    assert_eq!((done.state, done.next_question), (OrderStatus::Unknown, NextQuestion::Never));
 }
 
 #[test]
