@@ -2,7 +2,7 @@
 //! Never sends, and never claims in a lane that is not ours at commit. Invariant (C-OUT-3): the attempt
 //! row is committed before the socket is written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 

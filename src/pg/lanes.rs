@@ -25,7 +25,7 @@ fn columns(lanes: &[HeldLane]) -> (Vec<&str>, Vec<&str>, Vec<i64>) {
 }
 
 /// A lane that has something to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Work {
     /// Which.
     pub key: LaneKey,

@@ -180,7 +180,7 @@ impl World {
             queued: 0,
             steps: 0,
             journal: Journal::new(settings.keeps_log),
-            manners: Manners { capabilities, settle_ms },
+            manners: Manners { capabilities, settle_ms, late_fill_ms: 10_000 },
             planted: settings.planted,
             is_calm: false,
             struck: vec![0; Fault::ALL.len()],

@@ -463,7 +463,10 @@ impl World {
 
     fn sender_takes(&mut self, which: usize) {
         let (now, at) = (self.time(), self.now);
-        let mut wanted = self.db.lanes_with_work();
+        let mut work = self.db.lanes_with_work();
+        // First those in which something moves.
+        work.sort_by_key(|lane| !lane.moves);
+        let mut wanted: Vec<LaneKey> = work.into_iter().map(|lane| lane.key).collect();
         let sender = &mut self.senders[which];
         if sender.looked.is_some_and(|since| at - since < LOOK) {
             return;
@@ -598,7 +601,7 @@ impl World {
         let caps = &self.manners.capabilities;
         let per_lane = if caps.dedupes_by_client_id { PER_LANE_DEDUPED } else { 1 };
         let rows = self.db.claimable(&ours, &halts, (per_lane, 64), now);
-        let Chosen { going, staying } = choose(rows, &halts, caps);
+        let Chosen { going, staying } = choose(rows, &halts, caps, |_| true);
         let epochs: BTreeMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
         let attempts: Vec<(&OrderRow, i64)> =
             going.iter().map(|(row, _)| (row, epochs[&row.lane()])).collect();

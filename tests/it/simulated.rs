@@ -246,8 +246,9 @@ impl Beside {
     async fn take(&mut self) {
         let mut client = self.pool.get().await.expect("a connection");
         let real = lanes::with_work(&client).await.expect("lanes");
-        let wanted = self.model.lanes_with_work();
-        self.same("lanes with work", sorted(real), wanted.clone());
+        let work = self.model.lanes_with_work();
+        self.same("lanes with work", sorted(real), work.clone());
+        let wanted: Vec<LaneKey> = work.into_iter().map(|lane| lane.key).collect();
         let (worker, limit) = (self.chance.index(2), self.chance.between(1, 2) as usize);
         let lease = self.chance.one_of(&[0, LONG_MS]);
         let real = lanes::take(&mut client, WORKERS[worker], lease, &wanted, limit).await;

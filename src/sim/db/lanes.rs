@@ -1,11 +1,12 @@
 //! What the statements of `pg::lanes` do: who may send, by leases with epochs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Db, LaneRow, is_open};
-use crate::pg::lanes::{HeldLane, LaneKey};
+use crate::domain::event::OrderStatus;
+use crate::pg::lanes::{HeldLane, LaneKey, Work};
 
 fn after(now: Timestamp, ms: u64) -> Timestamp {
     now + SignedDuration::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
@@ -13,9 +14,18 @@ fn after(now: Timestamp, ms: u64) -> Timestamp {
 
 impl Db {
     /// `lanes::with_work`.
-    pub fn lanes_with_work(&self) -> Vec<LaneKey> {
-        let open = self.orders().filter(|o| is_open(o.row.state));
-        open.map(|o| o.row.lane()).collect::<BTreeSet<_>>().into_iter().collect()
+    pub fn lanes_with_work(&self) -> Vec<Work> {
+        use OrderStatus::{Cancelled, Expired, New, Sent, Unknown};
+        let mut lanes: BTreeMap<LaneKey, bool> = BTreeMap::new();
+        for order in self.orders() {
+            let asked = order.next_query_at.is_some();
+            let (state, key) = (order.row.state, order.row.lane());
+            if is_open(state) || matches!(state, Cancelled | Expired) && asked {
+                let moves = matches!(state, New | Sent) || state == Unknown && !asked;
+                *lanes.entry(key).or_default() |= moves;
+            }
+        }
+        lanes.into_iter().map(|(key, moves)| Work { key, moves }).collect()
     }
 
     /// `lanes::take`.

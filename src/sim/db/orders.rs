@@ -109,8 +109,10 @@ impl Db {
 
     /// `outbox::questions`.
     pub fn questions(&self, lanes: &[HeldLane], limit: usize, now: Timestamp) -> Vec<OrderRow> {
-        use OrderStatus::{Accepted, PartiallyFilled, Unknown};
-        let asked = |o: &&Sendable| matches!(o.row.state, Unknown | Accepted | PartiallyFilled);
+        use OrderStatus::{Accepted, Cancelled, Expired, PartiallyFilled, Unknown};
+        let asked = |o: &&Sendable| {
+            matches!(o.row.state, Unknown | Accepted | PartiallyFilled | Cancelled | Expired)
+        };
         let mut due: Vec<(Timestamp, i64, &Sendable)> = self
             .of_lanes(lanes)
             .filter(asked)
