@@ -1,12 +1,14 @@
 //! A production line to test the whole way on: real Kafka, registry and Postgres, a paper broker, and roles as
 //! processes of their own, so that they can be killed and stopped as in life.
 
+mod again;
 mod caps;
 mod clocks;
 mod crash;
 mod exhausted;
 mod fenced;
 mod flood;
+mod letters;
 mod once;
 mod outage;
 mod producer;
@@ -14,7 +16,9 @@ mod quotes;
 mod refused;
 mod renumbered;
 mod rotation;
+mod runaway;
 mod scenarios;
+mod starts;
 mod unstorable;
 mod vectors;
 mod verbs;
