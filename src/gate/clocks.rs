@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -124,9 +124,10 @@ impl Clocks {
 /// By how much Postgres' clock is certainly ahead of ours; the time that the question took is not certain.
 async fn compare(ctx: &Context) -> Result<SignedDuration, String> {
     let client = ctx.pool.get().await.map_err(|error| error.to_string())?;
-    let (before, began) = (clock::now(), Instant::now());
+    // Were the machine asleep in between, that clock would know.
+    let (before, began) = (clock::now(), clock::boot());
     let theirs = pg::time::now(&client).await.map_err(|error| pg::told(&error))?;
-    Ok(certain(before, began.elapsed(), theirs))
+    Ok(certain(before, clock::boot().since(began), theirs))
 }
 
 fn certain(before: Timestamp, took: Duration, theirs: Timestamp) -> SignedDuration {

@@ -64,7 +64,9 @@ impl Floods {
     /// Notes a record that is refused.
     pub fn refused(&mut self, record: &Record, secrets: &Secrets) {
         let limits = limits(&self.ctx.config.gate);
-        let value = record.value.as_deref();
+        // Of what is too large nobody asks who has signed it: that alone would be work.
+        let most = self.ctx.config.gate.value_max_bytes;
+        let value = record.value.as_deref().filter(|value| value.len() <= most);
         let signed = value.map(|value| signer(record, value, &self.ctx.config, secrets));
         let is_ours = matches!(signed, Some(Ok(Some(_))));
         let place = place_of(record);

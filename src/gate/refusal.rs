@@ -147,14 +147,14 @@ pub fn dead_letter(record: &Record, reason: &str, why: &str) -> Owed {
     }
     headers.push(own(header::REASON, reason.to_string()));
     headers.push(own(header::DETAIL, why.to_string()));
-    let mut value = record.value.clone();
-    if let Some(bytes) =
-        value.as_ref().filter(|v| reason == "too_large" || v.len() > KEPT_MAX_BYTES)
-    {
-        headers.push(own(header::SHA256, hex::encode(Sha256::digest(bytes))));
-        headers.push(own(header::BYTES, bytes.len().to_string()));
-        value = None;
-    }
+    let value = match &record.value {
+        Some(bytes) if reason == "too_large" || bytes.len() > KEPT_MAX_BYTES => {
+            headers.push(own(header::SHA256, hex::encode(Sha256::digest(bytes))));
+            headers.push(own(header::BYTES, bytes.len().to_string()));
+            None
+        }
+        value => value.clone(),
+    };
     headers.extend(record.headers.iter().cloned());
     Owed { topic: DEAD_LETTERS, key: record.key.clone(), value, headers }
 }

@@ -28,6 +28,7 @@ mod table;
 pub mod topics;
 pub mod verify;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -210,7 +211,8 @@ pub fn main() -> ExitCode {
         if error.downcast_ref::<std::io::Error>().is_some_and(closed) {
             std::process::exit(NOBODY_READS);
         }
-        eprintln!("noctus: {error:#}");
+        // `eprintln!` panics when nobody reads, and another exit code would follow.
+        let _ = writeln!(std::io::stderr(), "noctus: {error:#}");
         exit_of(&error)
     });
     ExitCode::from(exit as u8)

@@ -1,6 +1,7 @@
 //! A production line to test the whole way on: real Kafka, registry and Postgres, a paper broker, and roles as
 //! processes of their own, so that they can be killed and stopped as in life.
 
+mod again;
 mod caps;
 mod clocks;
 mod commands;
@@ -8,6 +9,7 @@ mod crash;
 mod exhausted;
 mod fenced;
 mod flood;
+mod letters;
 mod once;
 mod outage;
 mod producer;
@@ -15,7 +17,9 @@ mod quotes;
 mod refused;
 mod renumbered;
 mod rotation;
+mod runaway;
 mod scenarios;
+mod starts;
 mod unstorable;
 mod vectors;
 mod verbs;
