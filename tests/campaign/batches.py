@@ -135,7 +135,7 @@ def _bulk(seed: int):
         chance = random.Random(f"{seed} bulk {n}")
         points = {"gate-1": pointed("gate", chance)[:2]}
         plan = Plan(per_second=250, most=10_000, points=points, kills=10, kill_pause=(2.5, 4.0), zombies=1,
-                    modes=["honest", "fills in parts", "drops answers"], mode_s=10, at_least_s=42, rebuild=n % 6 == 0, lanes=24, mix=MANY)
+                    modes=["honest", "fills in parts", "drops answers"], mode_s=10, whole_load=True, rebuild=n % 6 == 0, lanes=24, mix=MANY)
         config = {"gate": {"batch_max": 200}, "sink": {"batch_max": 500}}
         yield _played(f"bulk: {n}", Options(seed=chance.randrange(2**31), config=config), plan, weight=2)
 
@@ -165,7 +165,9 @@ def _services(seed: int, stack):
     ]
     for n, (what, act, on_disk) in enumerate(on_cluster):
         name = f"services: {what}"
-        yield Batch(name, _on_cluster(name, act, on_disk, options(20 + n, replication=3), plan(0)), weight=2)
+        # As by default: what waits for an election is not taken for left behind, and told again by everybody.
+        of = options(20 + n, replication=3, config={"kafka": {"orphan_after_ms": 5_000}})
+        yield Batch(name, _on_cluster(name, act, on_disk, of, plan(0)), weight=2)
     name = "services: the disk under Postgres"
     yield Batch(name, _on_small_postgres(name, options(30), plan(0)))
 

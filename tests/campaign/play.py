@@ -45,6 +45,7 @@ class Plan:
     workers: dict = field(default_factory=lambda: {"gate": 2, "dispatch": 2, "sink": 2})
     rebuild: bool = True
     at_least_s: float = 0.0
+    whole_load: bool = False  # not over before `most` records are out
     more: object = None  # what else is begun: a function of line and schedule that returns threads to wait for
     lanes: int = 0  # accounts; more lanes than usual, so that a PARKED order blocks few others
     life_s: float = 0.0  # of every order: what waits behind a PARKED one ends by it
@@ -121,7 +122,7 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
         schedule.begin("supervisor", schedule.supervise, others)
     if plan.more is not None:
         waited += plan.more(line, schedule)
-    while any(thread.is_alive() for thread in waited) or time.monotonic() - began < plan.at_least_s:
+    while any(t.is_alive() for t in waited) or time.monotonic() - began < plan.at_least_s or (plan.whole_load and load.is_alive()):
         time.sleep(0.2)
         if load.broken or live.broken or schedule.broken:
             break
@@ -214,9 +215,11 @@ def _anew(line: Line, evidence: Evidence) -> dict:
         line.noctus("migrate")
         slot = line.slot("sink-anew", "sink")
         slot.start()
-        deadline = time.monotonic() + 120
-        while _behind(line, line.second_database, "sink", OUTPUTS):
-            if time.monotonic() > deadline or not slot.runs():
+        before, moved = None, time.monotonic()
+        while left := _behind(line, line.second_database, "sink", OUTPUTS):
+            if left != before:
+                before, moved = left, time.monotonic()
+            if time.monotonic() - moved > STUCK_S or not slot.runs():
                 raise Trouble(f"the tables were not made anew; see {line.folder / 'sink-anew.log'}")
             time.sleep(0.2)
         slot.stop()
