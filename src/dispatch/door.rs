@@ -96,15 +96,24 @@ impl Door {
         self.pace.keep_quiet(wish.min(self.quiet_max), why);
     }
 
-    fn no_answer(&self, call: &str, none: &NoAnswer) {
+    /// A wish as far as it is granted.
+    fn granted(&self, wish: Option<Duration>) -> Option<Duration> {
+        wish.map(|wish| wish.min(self.quiet_max))
+    }
+
+    fn no_answer(&self, call: &str, none: NoAnswer) -> NoAnswer {
         self.heed(call, none.code, &none.detail, none.retry_after);
+        NoAnswer { retry_after: self.granted(none.retry_after), ..none }
     }
 
     fn moved(&self, call: &str, moved: Moved) -> Moved {
-        if let Moved::Unknown { code, detail, retry_after } = &moved {
-            self.heed(call, code, detail, *retry_after);
+        match moved {
+            Moved::Unknown { code, detail, retry_after } => {
+                self.heed(call, code, &detail, retry_after);
+                Moved::Unknown { code, detail, retry_after: self.granted(retry_after) }
+            }
+            clear => clear,
         }
-        moved
     }
 
     /// The broker's secret may have been changed: it is read again.
@@ -124,31 +133,33 @@ impl Broker for Door {
             let (broker, why) = ("the broker".into(), not_asked(code));
             return Err(HandshakeError::Unavailable { broker, why });
         }
-        let told = self.broker.capabilities().await;
-        if let Err(HandshakeError::Unavailable { why, .. }) = &told {
-            self.no_answer("capabilities", why);
-        }
-        told
+        self.broker.capabilities().await.map_err(|error| match error {
+            HandshakeError::Unavailable { broker, why } => {
+                HandshakeError::Unavailable { broker, why: self.no_answer("capabilities", why) }
+            }
+            clear => clear,
+        })
     }
 
     /// Its turn has been waited for by who sends: only that one knows what the order does.
     async fn place(&self, order: &PlaceOrder, may_write: MayWrite<'_>) -> Placed {
-        let placed = self.broker.place(order, self.last_look(may_write)).await;
-        if let Placed::Unknown { code, detail, retry_after } = &placed {
-            self.heed("an order", code, detail, *retry_after);
+        match self.broker.place(order, self.last_look(may_write)).await {
+            Placed::Unknown { code, detail, retry_after } => {
+                self.heed("an order", code, &detail, retry_after);
+                Placed::Unknown { code, detail, retry_after: self.granted(retry_after) }
+            }
+            clear => clear,
         }
-        placed
     }
 
     async fn ask(&self, order: &PlaceOrder) -> Asked {
         if let Err(none) = self.question(CallKind::Query).await {
             return Asked::Failed(none);
         }
-        let asked = self.broker.ask(order).await;
-        if let Asked::Failed(none) = &asked {
-            self.no_answer("a question", none);
+        match self.broker.ask(order).await {
+            Asked::Failed(none) => Asked::Failed(self.no_answer("a question", none)),
+            clear => clear,
         }
-        asked
     }
 
     async fn cancel(&self, order: &PlaceOrder, reason: &str, may_write: MayWrite<'_>) -> Moved {
@@ -175,12 +186,12 @@ impl Broker for Door {
     async fn positions(&self, account: &str) -> Result<Positions, NoAnswer> {
         self.question(CallKind::Query).await?;
         let told = self.broker.positions(account).await;
-        told.inspect_err(|none| self.no_answer("positions", none))
+        told.map_err(|none| self.no_answer("positions", none))
     }
 
     async fn events(&self, after: Option<u64>, wait: Duration) -> Result<EventPage, NoAnswer> {
         self.question(CallKind::Events).await?;
         let told = self.broker.events(after, wait).await;
-        told.inspect_err(|none| self.no_answer("events", none))
+        told.map_err(|none| self.no_answer("events", none))
     }
 }

@@ -416,3 +416,70 @@ fn a_cancel_that_the_broker_refuses_is_told_once_and_the_order_goes_on() {
     assert_eq!(done.settled.state, OrderStatus::Filled);
     assert!(done.alerts.is_empty());
 }
+
+/// What is done about an order in this state, after so many questions since its end.
+fn after_the_end(state: OrderStatus, query_no: i32, finding: Finding) -> Folded {
+    let row = OrderRow { state, exec_seq: 3, query_no, ..sent() };
+    settle(&row, finding, &mut position())
+}
+
+#[test]
+fn f56_after_its_end_an_order_is_asked_about_with_doubled_pauses_until_the_time_is_over() {
+    let cancel = || Finding::Facts(vec![Event::Cancel { code: "by_hand".into() }]);
+    let ended = after_the_end(OrderStatus::Accepted, 7, cancel());
+    assert_eq!(ended.settled.next_question, NextQuestion::InMs(1_000));
+    assert_eq!(ended.settled.query_no, 0, "counted from its end");
+    let mut pauses = vec![1_000];
+    for asked in 0..5 {
+        for finding in [Finding::Facts(vec![]), Finding::NotFound] {
+            let done = after_the_end(OrderStatus::Cancelled, asked, finding);
+            assert_eq!(done.settled.query_no, asked + 1);
+            let NextQuestion::InMs(pause) = done.settled.next_question else { panic!("{asked}") };
+            assert!(done.steps.is_empty() && done.alerts.is_empty());
+            pauses.push(pause);
+        }
+    }
+    pauses.dedup();
+    assert_eq!(pauses, [1_000, 2_000, 4_000, 8_000, 16_000, 29_000]);
+    assert_eq!(pauses.iter().sum::<u64>(), 60_000);
+    for state in [OrderStatus::Cancelled, OrderStatus::Expired] {
+        let over = after_the_end(state, 5, Finding::Facts(vec![]));
+        assert_eq!(over.settled.next_question, NextQuestion::Never);
+        let unasked = after_the_end(state, 2, Finding::AskAgain);
+        assert_eq!((unasked.settled.query_no, unasked.steps.len()), (2, 0));
+    }
+}
+
+#[test]
+fn f56_what_was_never_sent_or_cannot_be_asked_about_is_not_asked_about_after_its_end() {
+    let new = OrderRow { state: OrderStatus::New, attempt_no: 0, ..sent() };
+    let halted = Finding::Unsent(Event::Cancel { code: "halted".into() });
+    let done = settle(&new, halted, &mut position());
+    assert_eq!(done.settled.next_question, NextQuestion::Never);
+    let row = OrderRow { state: OrderStatus::Accepted, exec_seq: 2, ..sent() };
+    let ended = found(&row, Finding::Facts(vec![Event::Expire { code: "end_of_day".into() }]));
+    let mut never = [manners(), manners()];
+    never[0].capabilities.query_by_client_id = false;
+    never[1].late_fill_ms = 0;
+    for manners in never {
+        let done = fold(&row, BTreeMap::new(), &ended, Some(&mut position()), &manners);
+        assert_eq!(done.settled.state, OrderStatus::Expired);
+        assert_eq!(done.settled.next_question, NextQuestion::Never);
+    }
+}
+
+#[test]
+fn f56_a_late_fill_found_by_asking_is_booked_and_told() {
+    let late = Finding::Facts(vec![Event::Fill(fill("late", 100, 150))]);
+    let row = OrderRow {
+        state: OrderStatus::Cancelled,
+        exec_seq: 3,
+        working_qty: Decimal::ZERO,
+        ..sent()
+    };
+    let mut position = PositionRow { working_buy: Decimal::ZERO, ..position() };
+    let done = settle(&row, late, &mut position);
+    assert_eq!(done.settled.state, OrderStatus::Cancelled);
+    assert_eq!(position.position, Decimal::ONE_HUNDRED);
+    assert_eq!(done.alerts[0].policy_name, "do.late_fill");
+}

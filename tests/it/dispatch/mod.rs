@@ -144,7 +144,11 @@ async fn two_dispatchers_share_the_lanes_and_each_lane_keeps_its_order() {
             .collect();
         assert!(lane.is_sorted(), "{symbol}: {lane:?}");
     }
-    assert_eq!(floor.exec_events().await.len(), 240);
+    let events = floor.exec_events().await;
+    let steps = floor.text("SELECT sum(exec_seq) FROM outbox_orders").await;
+    assert_eq!(events.len().to_string(), steps, "each step is told once");
+    let filled = events.iter().filter(|event| event.status.as_str() == "FILLED").count();
+    assert_eq!(filled, 80);
     join_all(dispatchers.map(|d| d.stop())).await;
 }
 
