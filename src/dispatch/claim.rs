@@ -11,7 +11,7 @@ use super::broker::protocol::PlaceOrder;
 use super::events::StepSeen;
 use super::fence::alive_until;
 use super::fold::{Finding, Outcome};
-use super::{Dispatch, DispatchError, halts};
+use super::{Dispatch, DispatchError, halts, replace};
 use crate::domain::event::OrderStatus;
 use crate::domain::order::Event;
 use crate::owed;
@@ -117,6 +117,9 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
             rtt_ms: None,
             at,
             lane_seq: None,
+            qty: row.qty,
+            replaced: None,
+            order_id: None,
         };
         owed.push(dispatch.scribe.step(&row, &order.client_order_id, seen)?);
         let alive_until = alive_until(&row, asked);
@@ -144,6 +147,9 @@ fn instead(
     if row.state == OrderStatus::Unknown {
         let unwanted = too_old || stopped.is_some() || row.cancel.is_some();
         return unwanted.then_some(Finding::AskAgain);
+    }
+    if !too_old && stopped.is_none() && row.cancel.is_none() && row.replace.is_some() {
+        return replace::unsent(dispatch, row);
     }
     let event = if too_old {
         Event::Expire { code: "too_old".into() }

@@ -15,6 +15,7 @@ mod host;
 mod hourly;
 mod lanes;
 mod reconcile;
+mod replace;
 pub mod resolve;
 mod send;
 mod settle;
@@ -40,6 +41,7 @@ use self::fold::{Manners, Outcome};
 use self::halts::Halts;
 use self::heed::Ear;
 use self::lanes::Lanes;
+use self::replace::Replaces;
 use crate::kafka::registry::RegistryError;
 use crate::owed::Emitter;
 use crate::pg::lanes::LaneKey;
@@ -121,11 +123,12 @@ pub(crate) struct Dispatch {
     stop: CancellationToken,
 }
 
-/// A flight that ended: a lane's batch (with its lane), questions, or a cancel (with its order).
+/// A flight that ended: a lane's batch (with its lane), questions, or a cancel or a replacement (with its order).
 #[derive(Default)]
 struct Landed {
     lane: Option<LaneKey>,
     cancel: Option<String>,
+    replace: Option<String>,
     outcomes: Vec<Outcome>,
 }
 
@@ -136,6 +139,7 @@ struct Flights {
     flying: JoinSet<Landed>,
     asking: HashSet<String>,
     cancels: Cancels,
+    replaces: Replaces,
     landed: Vec<Landed>,
     ear: Ear,
     counted: Option<Boot>,
@@ -243,6 +247,13 @@ async fn round(
             Landed { cancel: Some(key), outcomes: cancel.await, ..Landed::default() }
         });
     }
+    for (row, lease) in flights.replaces.due(dispatch, &flights.lanes, room(flights)).await? {
+        let key = row.key.to_string();
+        let replacing = replace::replace(dispatch.clone(), lease, row);
+        flights.flying.spawn(async move {
+            Landed { replace: Some(key), outcomes: replacing.await, ..Landed::default() }
+        });
+    }
     let client = dispatch.ctx.pool.get().await?;
     for row in outbox::questions(&client, &flights.lanes.all(), room(flights)).await? {
         if flights.asking.insert(row.key.to_string()) {
@@ -274,6 +285,9 @@ impl Flights {
         for landed in self.landed.drain(..) {
             if let Some(key) = &landed.cancel {
                 self.cancels.landed(key);
+            }
+            if let Some(key) = &landed.replace {
+                self.replaces.landed(key);
             }
             for outcome in &landed.outcomes {
                 self.asking.remove(outcome.row.key.as_str());
@@ -381,7 +395,8 @@ impl Dispatch {
             account: row.account.to_string(),
             symbol: row.symbol.to_string(),
             side: row.side,
-            qty: row.qty.normalize(),
+            // One that took the place of another has its own quantity, and no time to arrive by.
+            qty: row.at_broker.as_ref().map_or(row.qty, |at| at.qty).normalize(),
             order_type: row.order_type,
             limit_price: price(row.limit_price),
             stop_price: price(row.stop_price),
@@ -389,7 +404,7 @@ impl Dispatch {
             take_profit: price(row.take_profit),
             reference_price: row.reference_price.map(|p| p.normalize()),
             time_in_force: row.time_in_force,
-            accept_by: row.send_by,
+            accept_by: row.send_by.filter(|_| row.at_broker.is_none()),
             trace_id: Some(row.trace_id.to_string()),
         }
     }

@@ -141,14 +141,14 @@ fn outcome(row: OrderRow, placed: Placed, rtt_ms: Option<i64>) -> Outcome {
     of(row, finding, Some(ends), detail, None, rtt_ms)
 }
 
-fn ended(view: &OrderView) -> &'static str {
+pub(super) fn ended(view: &OrderView) -> &'static str {
     match view.status {
         BrokerStatus::Rejected => "rejected",
         _ => "accepted",
     }
 }
 
-fn of(
+pub(super) fn of(
     row: OrderRow,
     finding: Finding,
     ends: Option<&'static str>,

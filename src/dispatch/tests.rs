@@ -47,6 +47,8 @@ pub fn order_row(key: &str) -> OrderRow {
         read_at: at(1001),
         sent_as: None,
         cancel: None,
+        replace: None,
+        at_broker: None,
     }
 }
 
