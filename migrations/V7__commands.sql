@@ -19,11 +19,23 @@ CREATE TABLE order_commands (
     code            TEXT,                          -- why, a stable code
     reason          TEXT NOT NULL,                 -- why, for a person
     tombstone       BOOLEAN NOT NULL DEFAULT FALSE, -- its order was not known: under that key nothing of the lane is sent
+    -- of an accepted REPLACE
+    terms           JSONB,                         -- what it makes of the order: qty, limit_price, opening_qty, opening_notional
+    reserved        NUMERIC(28,9) NOT NULL DEFAULT 0, -- what the trace holds for it on top, until it is over
+    asked           INT NOT NULL DEFAULT 0,        -- how often the broker was asked
+    next_ask_at     TIMESTAMPTZ DEFAULT clock_timestamp(),
     source_topic_id TEXT NOT NULL,
     source_partition INT NOT NULL,
     source_offset   BIGINT NOT NULL
 );
 CREATE INDEX order_commands_target ON order_commands (target_key);
+-- One replacement of an order at a time.
+CREATE UNIQUE INDEX order_commands_open ON order_commands (target_key) WHERE action = 'REPLACE' AND status = 'ACCEPTED';
+
+-- The terms in force, once they were replaced: terms, and at the broker order_id and at_broker_qty (the order there is
+-- another one). What was decided stays in the columns of its own.
+ALTER TABLE outbox_orders ADD COLUMN replaced JSONB;
+CREATE INDEX outbox_orders_replaced ON outbox_orders ((replaced ->> 'order_id')) WHERE replaced IS NOT NULL;
 -- Looked at for every order that is decided, and nearly always empty.
 CREATE INDEX order_commands_tombstone ON order_commands (target_key, account, symbol) WHERE tombstone;
 
@@ -145,3 +157,5 @@ COMMENT ON COLUMN obs_command_outcomes.requested_at IS 'When the producer asked,
 COMMENT ON COLUMN obs_trace_timeline.kind IS 'PLAN: and the step, INFER, DECISION, COMMAND, EXEC or ALERT.';
 COMMENT ON COLUMN obs_trace_timeline.action IS 'DECISION: BUY, SELL, FLAT or REJECT; COMMAND: its action and status; EXEC: the status; ALERT: the policy_name; INFER: the model; PLAN: null.';
 COMMENT ON FUNCTION obs_make_month(TIMESTAMPTZ) IS 'Makes the partitions of the month that a time is in, of all seven obs tables; false if they were there.';
+COMMENT ON COLUMN obs_exec_events.response IS 'What the broker said: order_ref (its own reference), last_fill (fill_id, px, qty, at); and lane_seq: of a step that moved the position or what is reserved, its number within account and symbol; of a step that put other terms in force, replaced (limit_price, working_qty, opening_qty, opening_notional). Decimals are strings.';
+COMMENT ON COLUMN obs_exec_events.size IS 'Units the broker is asked for in all: as decided, or as replaced last.';

@@ -54,7 +54,7 @@ impl Cancels {
         if keys.is_empty() {
             return Ok(found);
         }
-        for row in outbox::of_keys(&client, &keys).await? {
+        for row in outbox::of_keys(&**client, &keys).await? {
             let code = due.iter().find(|(key, _)| key == row.key.as_str()).map(|(_, code)| code);
             let (Some(code), Some(lease)) = (code, lanes.lease(&row.lane())) else { continue };
             self.asking.insert(row.key.to_string());

@@ -11,8 +11,8 @@ use super::broker::cannot_take;
 use super::broker::protocol::{Capabilities, PlaceOrder};
 use super::events::StepSeen;
 use super::fold::{Finding, may_resend};
-use super::halts;
 use super::placing::place_order;
+use super::{halts, replace};
 use crate::domain::event::OrderStatus;
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
@@ -73,6 +73,9 @@ fn instead(
         let unwanted = too_old || stopped.is_some() || row.cancel.is_some() || forgotten;
         return unwanted.then_some(Finding::AskAgain);
     }
+    if !too_old && stopped.is_none() && row.cancel.is_none() && row.replace.is_some() {
+        return replace::unsent(capabilities, row);
+    }
     let event = if too_old {
         Event::Expire { code: "too_old".into() }
     } else if let Some(code) = stopped {
@@ -106,5 +109,8 @@ pub fn begin(row: &mut OrderRow, sent_at: Option<Timestamp>, at: Timestamp) -> S
         rtt_ms: None,
         at,
         lane_seq: None,
+        qty: row.qty,
+        replaced: None,
+        order_id: None,
     }
 }

@@ -7,13 +7,16 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::DispatchError;
+use crate::domain::command::{CommandAction, CommandOutcome, CommandStatus};
 use crate::domain::event::Fill;
 use crate::domain::event::{
-    Alert, BrokerRef, EventId, ExecEvent, LatencyMs, OrderStatus, Severity, Subject as About,
+    Alert, BrokerRef, EventId, ExecEvent, LatencyMs, OrderStatus, Replaced, Severity,
+    Subject as About,
 };
 use crate::kafka::registry::Registry;
 use crate::owed::Owed;
 use crate::pg::outbox::OrderRow;
+use crate::pg::replaces::Replacement;
 use crate::runtime::config::Config;
 use crate::wire::{self, Subject};
 
@@ -33,6 +36,25 @@ pub struct StepSeen {
     pub at: Timestamp,
     /// Of a step that moves the position or what is reserved: the n-th of its lane.
     pub lane_seq: Option<i64>,
+    /// Units in all, by the terms in force.
+    pub qty: Decimal,
+    /// Of a step that puts other terms in force.
+    pub replaced: Option<Replaced>,
+    /// Under which id the broker knows it from this step on, if that is another one.
+    pub order_id: Option<String>,
+}
+
+/// How a replacement ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplaceEnded {
+    /// Why it is not in force, a stable code; none: it is.
+    pub code: Option<String>,
+    /// For a person.
+    pub reason: String,
+    /// Where the order is.
+    pub status: OrderStatus,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A rule that fired on an order.
@@ -66,6 +88,7 @@ pub struct Scribe {
     pub(super) broker: String,
     pub(super) exec_schema: u32,
     pub(super) alert_schema: u32,
+    pub(super) outcome_schema: u32,
 }
 
 fn millis(from: Timestamp, to: Timestamp) -> i64 {
@@ -85,11 +108,11 @@ pub(crate) fn exec_event(
         idempotency_key: row.key.clone(),
         exec_seq: seen.exec_seq,
         trace_id: row.trace_id.clone(),
-        order_id: order_id.to_string(),
+        order_id: seen.order_id.unwrap_or_else(|| order_id.to_string()),
         account: row.account.clone(),
         symbol: row.symbol.clone(),
         side: row.side,
-        qty: row.qty,
+        qty: seen.qty,
         status: seen.status,
         last_fill: seen.last_fill,
         executed_qty: seen.executed_qty,
@@ -103,6 +126,7 @@ pub(crate) fn exec_event(
         },
         at: seen.at,
         lane_seq: seen.lane_seq,
+        replaced: seen.replaced,
     }
 }
 
@@ -114,6 +138,7 @@ impl Scribe {
             broker: config.broker.name.clone(),
             exec_schema: id(Subject::ExecEvent).await?,
             alert_schema: id(Subject::Alert).await?,
+            outcome_schema: id(Subject::CommandOutcome).await?,
         })
     }
 
@@ -131,6 +156,35 @@ impl Scribe {
             row.trace_id.as_bytes().to_vec(),
             wire::frame(self.exec_schema, &body),
         ))
+    }
+
+    /// How a replacement of an order ended.
+    pub fn outcome(
+        &self,
+        row: &OrderRow,
+        replacement: &Replacement,
+        ended: &ReplaceEnded,
+    ) -> Result<Owed, DispatchError> {
+        let outcome = CommandOutcome {
+            event_id: EventId::new(About::Key(&replacement.key), "command", 1),
+            idempotency_key: replacement.key.clone(),
+            target_key: row.key.clone(),
+            trace_id: replacement.trace_id.clone(),
+            account: row.account.clone(),
+            symbol: row.symbol.clone(),
+            action: CommandAction::Replace,
+            status: if ended.code.is_none() { CommandStatus::Done } else { CommandStatus::Failed },
+            reason_code: ended.code.clone(),
+            reason: ended.reason.clone(),
+            order_status: Some(ended.status.as_str().into()),
+            qty: replacement.qty,
+            limit_price: replacement.limit_price,
+            requested_at: replacement.requested_at,
+            at: ended.at,
+        };
+        let value = wire::frame(self.outcome_schema, &wire::command_outcome::encode(&outcome)?);
+        let key = outcome.trace_id.as_bytes().to_vec();
+        Ok(Owed::new(Subject::CommandOutcome.topic(), key, value))
     }
 
     /// The alert of a rule that fired.

@@ -75,11 +75,7 @@ pub fn may_write(
 }
 
 /// Whether at `now` the order still lives and its lane is still ours.
-pub fn in_time(
-    lease: &Lease,
-    alive_until: Option<Boot>,
-    now: Boot,
-) -> Result<(), &'static str> {
+pub fn in_time(lease: &Lease, alive_until: Option<Boot>, now: Boot) -> Result<(), &'static str> {
     if alive_until.is_some_and(|end| now >= end) {
         return Err("too_old");
     }

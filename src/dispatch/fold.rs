@@ -11,15 +11,18 @@ use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use super::broker::events;
 use super::broker::protocol::{Capabilities, OrderView};
-use super::events::{AlertSeen, StepSeen};
-use crate::domain::event::{Fill, OrderStatus, Severity};
+use super::events::{AlertSeen, ReplaceEnded, StepSeen};
+use crate::domain::event::{Fill, OrderStatus, Replaced, Severity};
 use crate::domain::lots;
 use crate::domain::money::fits_wire;
 use crate::domain::order::{Action, Event, Order, Step};
 use crate::domain::position::{Position, losses_in_a_row, share, utc_day};
 use crate::domain::request::Side;
+use crate::domain::text::IdempotencyKey;
 use crate::pg::outbox::{NextQuestion, OrderRow, Settled};
+use crate::pg::replaces::{AtBroker, InForce, Replacement};
 use crate::pg::risk::PositionRow;
 use crate::runtime::faults::is_planted;
 
@@ -43,6 +46,10 @@ pub enum Finding {
     Unsent(Event),
     /// The broker refused to cancel it, for good; what it showed of the order comes first.
     CancelRefused { code: String, shown: Vec<Event> },
+    /// The replacement of this command is in force: at the broker as the order shown, else here, unsent.
+    Replaced { command: IdempotencyKey, view: Option<Box<OrderView>> },
+    /// The replacement of this command will never be; what the broker showed of the order comes first.
+    NotReplaced { command: IdempotencyKey, code: String, shown: Vec<Event> },
     /// The attempt ended and no byte left.
     NotSent { code: &'static str },
     /// Nobody knows how the attempt ended.
@@ -66,7 +73,7 @@ impl Finding {
             Finding::Facts(events) | Finding::CancelRefused { shown: events, .. } => {
                 events.iter().any(Event::moves_risk)
             }
-            Finding::Unsent(_) => true,
+            Finding::Unsent(_) | Finding::Replaced { .. } | Finding::NotReplaced { .. } => true,
             // Not found may mean expired.
             Finding::NotFound => true,
             _ => false,
@@ -161,6 +168,8 @@ pub struct Folded {
     pub trace_moved: Decimal,
     /// Halt the symbol, and why.
     pub halt: Option<String>,
+    /// How the order's replacement ended, if it did.
+    pub replace: Option<ReplaceEnded>,
 }
 
 /// The state of one fold.
@@ -169,6 +178,8 @@ struct Fold<'a> {
     outcome: &'a Outcome,
     order: Order,
     position: Option<&'a mut PositionRow>,
+    /// The quantity in all and its opening notional: what a share is a share of.
+    in_force: (Decimal, Decimal),
     out: Folded,
 }
 
@@ -200,6 +211,7 @@ pub fn fold(
         next_question: NextQuestion::Keep,
         query_no: row.query_no,
         response: outcome.response.clone(),
+        in_force: None,
         quarantined: vec![],
         new_fills: vec![],
     };
@@ -210,11 +222,25 @@ pub fn fold(
         realised: None,
         trace_moved: Decimal::ZERO,
         halt: None,
+        replace: None,
     };
-    let mut fold = Fold { row, outcome, order, position, out };
+    let in_force = (row.qty, row.opening_notional);
+    let mut fold = Fold { row, outcome, order, position, in_force, out };
     let next = fold.find(manners);
+    // An order that has ended is replaced no more.
+    if fold.order.status.is_final() {
+        fold.replace_ended(Some("too_late"));
+    }
     fold.out.settled.next_question = next;
     fold.out
+}
+
+/// The broker's word for an order whose place another one took.
+pub const REPLACED: &str = "replaced";
+
+/// Whether an event says so.
+pub fn is_replaced(event: &Event) -> bool {
+    matches!(event, Event::Cancel { code } if code == REPLACED)
 }
 
 impl Fold<'_> {
@@ -226,7 +252,17 @@ impl Fold<'_> {
         match &self.outcome.finding {
             Finding::Facts(events) => {
                 for event in events {
-                    self.apply(event);
+                    if self.is_of_ours(event) {
+                        self.apply(event);
+                    }
+                }
+            }
+            Finding::Replaced { command, view } => self.replaced(command, view.as_deref()),
+            Finding::NotReplaced { command, code, shown } => {
+                shown.iter().for_each(|event| self.apply(event));
+                let is_its = |r: &&Replacement| r.key == *command;
+                if self.row.replace.as_deref().filter(is_its).is_some() {
+                    self.replace_ended(Some(code));
                 }
             }
             Finding::Unsent(event) if self.order.status == New => self.apply(event),
@@ -272,6 +308,7 @@ impl Fold<'_> {
                 return NextQuestion::Keep;
             }
             Finding::Mismatch(view) => self.mismatch(view),
+            Finding::NotFound if self.is_of_another() => return NextQuestion::Keep,
             Finding::NotFound if self.order.status == Unknown => return self.not_found(manners),
             Finding::NotFound if waits => {
                 self.quarantine("vanished", "the broker no longer knows an order it had accepted");
@@ -383,6 +420,61 @@ impl Fold<'_> {
         self.out.settled.quarantined.push(label);
     }
 
+    /// Whether a fact is one of our order's. Of an order whose place another one took since it was asked about only
+    /// fills are; and while another may have taken it, that it is over as `replaced` says nothing.
+    fn is_of_ours(&self, event: &Event) -> bool {
+        if self.is_of_another() {
+            return matches!(event, Event::Fill(_));
+        }
+        let may_be = self.row.replace.as_ref().is_some_and(|replacement| replacement.asked > 0);
+        !(may_be && is_replaced(event))
+    }
+
+    /// Whether the finding is about an order whose place another one has taken since.
+    fn is_of_another(&self) -> bool {
+        self.outcome.row.at_broker != self.row.at_broker
+    }
+
+    /// Other terms are in force. What an older command wanted is over.
+    fn replaced(&mut self, command: &IdempotencyKey, view: Option<&OrderView>) {
+        let Some(replacement) = self.row.replace.as_deref().filter(|r| r.key == *command) else {
+            return;
+        };
+        let at_broker = view.map(|view| AtBroker {
+            order_id: view.order.client_order_id.clone(),
+            qty: view.order.qty,
+        });
+        let order_id = at_broker.as_ref().map(|at| at.order_id.clone());
+        let in_force = InForce { terms: replacement.terms.clone(), at_broker, order_id };
+        self.out.settled.in_force = Some(in_force);
+        let seq = self.out.settled.exec_seq;
+        self.apply(&Event::Replace { qty: replacement.terms.qty });
+        if self.out.settled.exec_seq == seq {
+            self.out.settled.in_force = None;
+            return self.replace_ended(Some("too_late"));
+        }
+        self.replace_ended(None);
+        for event in view.map(events).unwrap_or_default() {
+            self.apply(&event);
+        }
+    }
+
+    /// Notes once how the replacement on its way ended; what is reserved for it on top is free, or part of the terms.
+    fn replace_ended(&mut self, code: Option<&str>) {
+        let Some(replacement) = self.row.replace.as_deref() else { return };
+        if self.out.replace.is_some() {
+            return;
+        }
+        self.out.trace_moved -= replacement.reserved;
+        let (status, at) = (self.order.status, self.outcome.at);
+        let reason = match code {
+            None => format!("the terms are in force: {} in all", replacement.terms.qty.normalize()),
+            Some(code) => format!("the order goes on as it was, or has ended ({code})"),
+        };
+        let code = code.map(String::from);
+        self.out.replace = Some(ReplaceEnded { code, reason, status, at });
+    }
+
     fn alert(
         &mut self,
         policy_name: &'static str,
@@ -437,9 +529,16 @@ impl Fold<'_> {
     }
 
     fn step(&mut self, step: Step) {
-        let moves = |action: &Action| matches!(action, Action::Book(_) | Action::Release);
+        let moves =
+            |action: &Action| matches!(action, Action::Book(_) | Action::Release | Action::Reprice);
         let lane_seq = step.actions.iter().any(moves).then(|| self.next_move()).flatten();
         self.order = step.order;
+        let replaced = match step.actions.contains(&Action::Reprice) {
+            true => self.reprice(),
+            false => None,
+        };
+        let in_force = self.out.settled.in_force.as_ref();
+        let order_id = in_force.and_then(|in_force| in_force.order_id.clone());
         let settled = &mut self.out.settled;
         settled.exec_seq += 1;
         settled.state = self.order.status;
@@ -459,11 +558,14 @@ impl Fold<'_> {
             rtt_ms: self.outcome.rtt_ms,
             at: self.outcome.at,
             lane_seq,
+            qty: self.order.qty,
+            replaced,
+            order_id,
         };
         self.out.steps.push(seen);
         for action in step.actions {
             match action {
-                Action::Book(_) => {}
+                Action::Book(_) | Action::Reprice => {}
                 Action::Release => self.release(),
                 Action::Alert { policy_name, severity, reason } => {
                     self.alert(policy_name, "", severity, reason);
@@ -523,9 +625,9 @@ impl Fold<'_> {
         }
         let reserved = self.out.settled.working_qty.min(fill.qty);
         self.take_working(reserved);
-        let again = (fill.qty - reserved).min(self.row.qty);
+        let again = (fill.qty - reserved).min(self.in_force.0);
         if !again.is_zero() && self.order.status.is_final() {
-            self.out.trace_moved += share(self.row.opening_notional, again, self.row.qty);
+            self.out.trace_moved += self.share(again);
         }
         true
     }
@@ -534,7 +636,28 @@ impl Fold<'_> {
     fn release(&mut self) {
         let left = self.out.settled.working_qty;
         self.take_working(left);
-        self.out.trace_moved -= share(self.row.opening_notional, left, self.row.qty);
+        self.out.trace_moved -= self.share(left);
+    }
+
+    /// Lets go of what is still reserved, and takes what the new terms ask for the rest.
+    fn reprice(&mut self) -> Option<Replaced> {
+        let terms = self.out.settled.in_force.as_ref()?.terms.clone();
+        let (left, works) = (self.out.settled.working_qty, self.order.unfilled());
+        self.out.trace_moved -= self.share(left);
+        self.take_working(left - works);
+        self.in_force = (terms.qty, terms.opening_notional);
+        self.out.trace_moved += self.share(works);
+        Some(Replaced {
+            limit_price: terms.limit_price,
+            working_qty: works,
+            opening_qty: terms.opening_qty,
+            opening_notional: terms.opening_notional,
+        })
+    }
+
+    fn share(&self, part: Decimal) -> Decimal {
+        let (qty, opening_notional) = self.in_force;
+        share(opening_notional, part, qty)
     }
 
     /// An order counts towards losses in a row when it is over, and again when a late fill comes (C-RISK-9).

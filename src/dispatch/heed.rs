@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::broker::events;
 use super::broker::protocol::OrderView;
-use super::fold::{Finding, Outcome};
+use super::fold::{Finding, Outcome, is_replaced};
 use super::send::told;
 use super::{Dispatch, DispatchError};
 use crate::domain::event::{Fill, OrderStatus};
@@ -82,7 +82,8 @@ impl Ear {
             let Some(heard) = self.waiting.get(&h.client_order_id) else { continue };
             let ended = OrderStatus::read(&h.state).is_some_and(OrderStatus::is_final);
             if if ended { has_more_fills(&heard.views, h.fills) } else { ours(h) } {
-                views.insert(h.key.clone(), heard.views.clone());
+                let of_order: &mut Vec<OrderView> = views.entry(h.key.clone()).or_default();
+                of_order.extend(heard.views.iter().cloned());
             }
         }
         self.waiting.retain(|id, _| staying.contains(id.as_str()));
@@ -113,12 +114,22 @@ async fn news(
     let mut outcomes = Vec::new();
     for row in outbox::of_keys(client, &keys).await? {
         let Some(views) = views.get(row.key.as_str()) else { continue };
-        let Some(last) = views.last() else { continue };
-        if dispatch.place_order(&row) != last.order {
+        let ours = dispatch.place_order(&row);
+        // Of an order whose place another one took only fills matter: it has ended, and ours has not.
+        let is_now = |view: &&OrderView| view.order.client_order_id == ours.client_order_id;
+        let replaced = row.at_broker.is_some();
+        let (now, before): (Vec<&OrderView>, Vec<&OrderView>) =
+            views.iter().partition(|view| !replaced || is_now(view));
+        let Some(last) = now.last().or(before.last()).copied() else { continue };
+        if !now.is_empty() && ours != last.order {
             outcomes.push(told(row, Finding::Mismatch(Box::new(last.clone())), last));
             continue;
         }
-        let said: Vec<Event> = views.iter().flat_map(events).collect();
+        let late = before.into_iter().flat_map(events).filter(|e| matches!(e, Event::Fill(_)));
+        let said = late.chain(now.into_iter().flat_map(events));
+        // See `fold`: what took its place is asked about.
+        let said: Vec<Event> =
+            said.filter(|event| row.replace.is_none() || !is_replaced(event)).collect();
         if moves(&row, fills.remove(row.key.as_str()).unwrap_or_default(), &said) {
             outcomes.push(told(row, Finding::Facts(said), last));
         }

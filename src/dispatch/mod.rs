@@ -19,6 +19,7 @@ mod lanes;
 mod pace;
 pub(crate) mod placing;
 mod reconcile;
+mod replace;
 pub mod resolve;
 pub(crate) mod road;
 mod safe;
@@ -36,10 +37,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::broker::Broker;
 use self::broker::handshake::{HandshakeError, Known, shake_hands};
 use self::broker::protocol::{OrderView, PlaceOrder};
 use self::broker::rest::Rest;
-use self::broker::Broker;
 use self::cancel::Cancels;
 use self::door::Door;
 use self::events::Scribe;
@@ -48,6 +49,7 @@ use self::halts::Halts;
 use self::heed::Ear;
 use self::lanes::Lanes;
 use self::placing::place_order;
+use self::replace::Replaces;
 use self::safe::Outage;
 use crate::kafka::registry::RegistryError;
 use crate::owed::Emitter;
@@ -130,11 +132,12 @@ pub(crate) struct Dispatch {
     stop: CancellationToken,
 }
 
-/// A flight that ended: a lane's batch (with its lane), questions, or a cancel (with its order).
+/// A flight that ended: a lane's batch (with its lane), questions, or a cancel or a replacement (with its order).
 #[derive(Default)]
 struct Landed {
     lane: Option<LaneKey>,
     cancel: Option<String>,
+    replace: Option<String>,
     outcomes: Vec<Outcome>,
 }
 
@@ -145,6 +148,7 @@ struct Flights {
     flying: JoinSet<Landed>,
     asking: HashSet<String>,
     cancels: Cancels,
+    replaces: Replaces,
     landed: Vec<Landed>,
     ear: Ear,
     counted: Option<Boot>,
@@ -276,6 +280,13 @@ async fn ask(dispatch: &Arc<Dispatch>, flights: &mut Flights) -> Result<(), Disp
             Landed { cancel: Some(key), outcomes: cancel.await, ..Landed::default() }
         });
     }
+    for (row, lease) in flights.replaces.due(dispatch, &flights.lanes, room(flights)).await? {
+        let key = row.key.to_string();
+        let replacing = replace::replace(dispatch.clone(), lease, row);
+        flights.flying.spawn(async move {
+            Landed { replace: Some(key), outcomes: replacing.await, ..Landed::default() }
+        });
+    }
     let client = dispatch.ctx.pool.get().await?;
     let room = most.saturating_sub(flights.asking.len());
     for row in outbox::questions(&client, &flights.lanes.all(), room).await? {
@@ -300,6 +311,9 @@ impl Flights {
         for landed in self.landed.drain(..) {
             if let Some(key) = &landed.cancel {
                 self.cancels.landed(key);
+            }
+            if let Some(key) = &landed.replace {
+                self.replaces.landed(key);
             }
             for outcome in &landed.outcomes {
                 self.asking.remove(outcome.row.key.as_str());

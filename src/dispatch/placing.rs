@@ -31,7 +31,8 @@ pub fn place_order(row: &OrderRow, capabilities: &Capabilities) -> PlaceOrder {
         account: row.account.to_string(),
         symbol: row.symbol.to_string(),
         side: row.side,
-        qty: row.qty.normalize(),
+        // One that took the place of another has its own quantity, and no time to arrive by.
+        qty: row.at_broker.as_ref().map_or(row.qty, |at| at.qty).normalize(),
         order_type: row.order_type,
         limit_price: price(row.limit_price),
         stop_price: price(row.stop_price),
@@ -39,7 +40,7 @@ pub fn place_order(row: &OrderRow, capabilities: &Capabilities) -> PlaceOrder {
         take_profit: price(row.take_profit),
         reference_price: row.reference_price.map(|p| p.normalize()),
         time_in_force: row.time_in_force,
-        accept_by: row.send_by,
+        accept_by: row.send_by.filter(|_| row.at_broker.is_none()),
         trace_id: Some(row.trace_id.to_string()),
     }
 }

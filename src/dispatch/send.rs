@@ -11,7 +11,6 @@ use super::Dispatch;
 use super::broker::protocol::{BrokerStatus, CallKind, OrderView, PlaceOrder};
 use super::broker::{Asked, Broker, Moved, NoAnswer, Placed, events};
 use super::claim::Claimed;
-use super::door::STOPPING;
 use super::fence::{Lease, may_write};
 use super::fold::{Finding, Outcome};
 use super::pace::Rank;
@@ -146,14 +145,14 @@ pub(crate) fn outcome(row: OrderRow, placed: Placed, rtt_ms: Option<i64>) -> Out
     of(row, finding, Some(ends), detail, None, rtt_ms)
 }
 
-fn ended(view: &OrderView) -> &'static str {
+pub(super) fn ended(view: &OrderView) -> &'static str {
     match view.status {
         BrokerStatus::Rejected => "rejected",
         _ => "accepted",
     }
 }
 
-fn of(
+pub(super) fn of(
     row: OrderRow,
     finding: Finding,
     ends: Option<&'static str>,

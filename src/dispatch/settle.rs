@@ -15,6 +15,7 @@ use crate::owed::{self, Owed};
 use crate::pg::attempts::{self, Ended};
 use crate::pg::cancels;
 use crate::pg::outbox::{self, OrderRow, Settled};
+use crate::pg::replaces;
 use crate::pg::risk::{self, PositionRow};
 use crate::runtime::faults::{crash_point, in_flight};
 
@@ -118,6 +119,12 @@ pub(crate) fn fold_all(
         (row.working_qty, row.realised_pnl) = (s.working_qty, s.realised_pnl);
         row.broker_ref.clone_from(&s.broker_ref);
         row.quarantined.extend(s.quarantined.iter().cloned());
+        if done.replace.is_some() {
+            row.replace = None;
+        }
+        if let Some(in_force) = &s.in_force {
+            row.go_on(in_force.clone());
+        }
         known.extend(s.new_fills.iter().map(|f| (f.fill_id.clone(), f.clone())));
         folded.push((before, done));
     }
@@ -157,6 +164,11 @@ async fn store(
         }
         left = later;
     }
+    let in_force = folded
+        .iter()
+        .filter_map(|(row, done)| Some((row.key.as_str(), done.settled.in_force.as_ref()?)));
+    replaces::store(tx, &in_force.collect::<Vec<_>>()).await?;
+    replaces::end(tx, &folded.iter().filter_map(over).collect::<Vec<_>>()).await?;
     let ended: Vec<Ended> = outcomes
         .iter()
         .filter_map(|o| {
@@ -180,6 +192,9 @@ async fn store(
         for step in &done.steps {
             owed.push(books.scribe.step(row, &order_id, step.clone())?);
         }
+        if let (Some(replacement), Some(ended)) = (&row.replace, &done.replace) {
+            owed.push(books.scribe.outcome(row, replacement, ended)?);
+        }
         for alert in &done.alerts {
             owed.push(books.scribe.alert(row, alert)?);
         }
@@ -188,6 +203,17 @@ async fn store(
         }
     }
     Ok(owed)
+}
+
+/// The end of the order's replacement, as its command's row has it.
+fn over((row, done): &(OrderRow, Folded)) -> Option<replaces::Ended> {
+    let (replacement, ended) = (row.replace.as_ref()?, done.replace.as_ref()?);
+    Some(replaces::Ended {
+        command: replacement.key.to_string(),
+        status: if ended.code.is_none() { "DONE" } else { "FAILED" },
+        code: ended.code.clone(),
+        reason: ended.reason.clone(),
+    })
 }
 
 /// What each account realised on its newest day of those in hand; an earlier day is over.

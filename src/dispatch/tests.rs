@@ -48,6 +48,8 @@ pub fn order_row(key: &str) -> OrderRow {
         sent_as: None,
         cancel: None,
         unsure_before: false,
+        replace: None,
+        at_broker: None,
     }
 }
 

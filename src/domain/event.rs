@@ -402,6 +402,25 @@ pub struct ExecEvent {
     pub at: Timestamp,
     /// Of a step that moves the position or what is reserved: the n-th of its lane, 1, 2, 3 …
     pub lane_seq: Option<i64>,
+    /// Of a step that puts other terms in force; `qty` is the new quantity in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
+}
+
+/// What a replacement left of an order, and what is reserved for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The limit price in force, if it has one.
+    pub limit_price: Option<Decimal>,
+    /// Units not filled then: what works.
+    #[serde(with = "rust_decimal::serde::str")]
+    pub working_qty: Decimal,
+    /// How much of `qty` opens risk.
+    #[serde(with = "rust_decimal::serde::str")]
+    pub opening_qty: Decimal,
+    /// The same as a notional in the account's currency, for all of `qty`.
+    #[serde(with = "rust_decimal::serde::str")]
+    pub opening_notional: Decimal,
 }
 
 /// One step of a PLAN run. Topic `plan-runs`; `status` becomes the timeline's `PLAN:<status>`.

@@ -54,6 +54,11 @@ pub enum Event {
         /// Why, a stable code.
         code: String,
     },
+    /// Other terms are in force: so many units in all, what is filled included.
+    Replace {
+        /// Units.
+        qty: Decimal,
+    },
     /// Its life ended.
     Expire {
         /// Why, a stable code.
@@ -83,6 +88,7 @@ impl Event {
             }
             Event::Reject { .. } => "reject".into(),
             Event::Cancel { .. } => "cancel".into(),
+            Event::Replace { qty } => format!("replace:{}", qty.normalize()),
             Event::Expire { .. } => "expire".into(),
             Event::LoseTrack { .. } => "lose_track".into(),
             Event::Park { .. } => "park".into(),
@@ -92,7 +98,11 @@ impl Event {
     pub fn moves_risk(&self) -> bool {
         matches!(
             self,
-            Event::Fill(_) | Event::Reject { .. } | Event::Cancel { .. } | Event::Expire { .. }
+            Event::Fill(_)
+                | Event::Reject { .. }
+                | Event::Cancel { .. }
+                | Event::Replace { .. }
+                | Event::Expire { .. }
         )
     }
     fn code(&self) -> Option<&str> {
@@ -103,6 +113,7 @@ impl Event {
             | Event::Expire { code }
             | Event::LoseTrack { code }
             | Event::Park { code } => Some(code),
+            Event::Replace { .. } => Some("replaced"),
             Event::Send | Event::Accept { .. } | Event::Fill(_) => None,
         }
     }
@@ -115,6 +126,8 @@ pub enum Action {
     Book(Fill),
     /// What is still reserved for the order is let go, once.
     Release,
+    /// What is still reserved is let go, and what the new terms ask for is reserved in its place.
+    Reprice,
     /// A rule fired.
     Alert {
         /// Its stable name.
@@ -215,6 +228,9 @@ impl Order {
             }
             (_, Event::Cancel { .. }) => Ok(self.end(Cancelled, event)),
 
+            (New | Accepted | PartiallyFilled, Event::Replace { qty }) => self.replace(*qty, event),
+            (_, Event::Replace { .. }) => illegal("it does not wait, nor work at the broker"),
+
             (Expired, Event::Expire { .. }) => Ok(self.same()),
             (Filled | Rejected | Cancelled, Event::Expire { .. }) => {
                 illegal("it has ended otherwise")
@@ -257,6 +273,20 @@ impl Order {
             });
         }
         self.to(status, event, actions)
+    }
+
+    /// A replacement only shrinks, and leaves something to be filled.
+    fn replace(&self, qty: Decimal, event: &Event) -> Result<Step, Illegal> {
+        let illegal = |why| Err(Illegal { status: self.status, event: event.label(), why });
+        if qty > self.qty {
+            return illegal("it would grow");
+        }
+        if qty <= self.executed_qty() {
+            return illegal("so much of it is filled");
+        }
+        let mut step = self.to(self.status, event, vec![Action::Reprice]);
+        step.order.qty = qty;
+        Ok(step)
     }
 
     fn park(&self, event: &Event) -> Step {

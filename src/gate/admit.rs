@@ -12,7 +12,7 @@ use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
 use super::book::Book;
-use super::command::{Command, Commanded, commanded};
+use super::command::{By, Command, Commanded, commanded};
 use super::decide::{Decided, decided};
 use super::fold::Fold;
 use super::intake::Request;
@@ -25,8 +25,9 @@ use crate::domain::policy::Policies;
 use crate::domain::text::IdempotencyKey;
 use crate::owed::{self, Owed};
 use crate::pg::admission::{self, Admission};
-use crate::pg::commands;
+use crate::pg::commands::{self, Known};
 use crate::pg::facts::{self, Facts as Locked, Wanted};
+use crate::pg::outbox::{OrderRow, OutboxError};
 use crate::pg::positions::{self, Move, Place};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
@@ -51,6 +52,8 @@ pub enum AdmitError {
     #[error("Postgres: {}", crate::pg::told(.0))]
     Postgres(#[from] tokio_postgres::Error),
     #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    #[error(transparent)]
     Encode(#[from] crate::wire::EncodeError),
     #[error("partitions of the batch are another worker's by now: {}", places(.0))]
     Fenced(Vec<Place>),
@@ -69,6 +72,11 @@ impl AdmitError {
         match self {
             AdmitError::Postgres(error) => error.code().is_some_and(crate::pg::is_of_data),
             AdmitError::Encode(_) => true,
+            AdmitError::Outbox(OutboxError::Postgres(error)) => {
+                error.code().is_some_and(crate::pg::is_of_data)
+            }
+            // A row that no gate wrote: the others of the batch go on.
+            AdmitError::Outbox(OutboxError::Row { .. }) => true,
             AdmitError::Pool(_) | AdmitError::Fenced(_) | AdmitError::Claimed => false,
         }
     }
@@ -77,11 +85,13 @@ impl AdmitError {
     pub fn repeats(&self) -> bool {
         match self {
             AdmitError::Claimed => true,
-            AdmitError::Postgres(error) => error.code().is_some_and(|code| {
-                *code == SqlState::T_R_SERIALIZATION_FAILURE
-                    || *code == SqlState::T_R_DEADLOCK_DETECTED
-                    || *code == SqlState::LOCK_NOT_AVAILABLE
-            }),
+            AdmitError::Postgres(error) | AdmitError::Outbox(OutboxError::Postgres(error)) => {
+                error.code().is_some_and(|code| {
+                    *code == SqlState::T_R_SERIALIZATION_FAILURE
+                        || *code == SqlState::T_R_DEADLOCK_DETECTED
+                        || *code == SqlState::LOCK_NOT_AVAILABLE
+                })
+            }
             _ => false,
         }
     }
@@ -139,9 +149,11 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
         tokio::time::sleep(PLANTED_PAUSE * 6).await;
     }
     let mut client = ctx.pool.get().await?;
+    let about: Vec<_> = batch.commands.iter().map(Command::about).collect();
+    let traces = commands::traces(&**client, &about).await?;
     let tx =
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
-    let wanted = wanted(batch);
+    let wanted = wanted(batch, traces);
     let (fenced, locked) =
         futures::try_join!(positions::advance(&tx, READER, &batch.moves), async {
             match batch.requests.is_empty() && batch.commands.is_empty() {
@@ -152,16 +164,13 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     if !fenced.is_empty() {
         return Err(AdmitError::Fenced(fenced));
     }
-    let about: Vec<_> = batch.commands.iter().map(Command::about).collect();
     let known = commands::lock(&tx, &about).await?;
-    let now = clock::now();
-    let (mut admitted, mut admission) = judged(batch, locked, policies, &quotes.read(), now);
-    // After the requests: one that waits in the same batch as its order finds it.
-    let Commanded { outcomes, rows, cancels, replays, conflicts } =
-        commanded(&batch.commands, known, &admission.rows, now);
-    admitted.commanded = outcomes;
-    admitted.replays += replays;
-    admitted.conflicts.extend(conflicts);
+    // An order came between the look for its trace and the locks.
+    if known.rows.values().any(|row| !wanted.traces.contains(&trace_of(row))) {
+        return Err(AdmitError::Claimed);
+    }
+    let (mut admitted, mut admission, Commanded { rows, cancels, .. }) =
+        judged(batch, locked, known, policies, &quotes.read(), clock::now());
     crash_point("gate/judged");
     if is_planted("lock-missing-rows") {
         tokio::time::sleep(PLANTED_PAUSE).await;
@@ -195,10 +204,14 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     Ok(admitted)
 }
 
-/// What must be locked for a batch.
-pub(crate) fn wanted(batch: &Batch) -> Wanted {
+fn trace_of(row: &OrderRow) -> (String, String) {
+    (row.account.to_string(), row.trace_id.to_string())
+}
+
+/// What must be locked for a batch. `traces`: those of orders that are to be replaced.
+pub(crate) fn wanted(batch: &Batch, traces: Vec<(String, String)>) -> Wanted {
     let (mut accounts, mut lanes) = (BTreeSet::new(), BTreeSet::new());
-    let (mut traces, mut keys) = (BTreeSet::new(), BTreeSet::new());
+    let (mut traces, mut keys) = (BTreeSet::from_iter(traces), BTreeSet::new());
     for request in &batch.requests {
         let intake = &request.intake;
         accounts.insert(intake.account().to_string());
@@ -207,6 +220,7 @@ pub(crate) fn wanted(batch: &Batch) -> Wanted {
         keys.extend(request.keys.iter().map(|k| k.to_string()));
     }
     for Command { command, .. } in &batch.commands {
+        accounts.insert(command.account.to_string());
         lanes.insert((command.account.to_string(), command.symbol.to_string()));
     }
     Wanted {
@@ -221,10 +235,11 @@ pub(crate) fn wanted(batch: &Batch) -> Wanted {
 pub(crate) fn judged(
     batch: &Batch,
     mut locked: Locked,
+    of_commands: Known,
     policies: &Policies,
     quotes: &Book,
     now: Timestamp,
-) -> (Admitted, Admission) {
+) -> (Admitted, Admission, Commanded) {
     let mut known = std::mem::take(&mut locked.known);
     let mut fold = Fold::new(locked);
     let (mut admitted, mut rows) = (Admitted::default(), Vec::new());
@@ -245,10 +260,16 @@ pub(crate) fn judged(
             }
         }
     }
+    // After the requests: a command that is tried in the same batch as its order finds it.
+    let by = By { policies, quotes, now };
+    let mut commanded = commanded(&batch.commands, of_commands, &rows, &mut fold, by);
+    admitted.commanded = std::mem::take(&mut commanded.outcomes);
+    admitted.replays += commanded.replays;
+    admitted.conflicts.append(&mut commanded.conflicts);
     // One order of claims for all workers: two that claim the same keys do not deadlock.
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     debug_assert_eq!(rows.iter().map(|r| &r.key).collect::<HashSet<_>>().len(), rows.len());
-    (admitted, fold.admission(rows))
+    (admitted, fold.admission(rows), commanded)
 }
 
 /// Makes decisions of some traces such that Postgres, or the wire, cannot keep them (a planted mistake).

@@ -2,17 +2,23 @@
 //! Never touches an order: an accepted cancel is wanted, and dispatch carries it out (C-CMD).
 //! Invariant: a command's key is decided once; what it says of an order is what the transaction holds under lock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::book::Book;
+use super::fold::Fold;
 use super::refusal::{Reason, Refusal};
+use crate::domain::command::replace::{self, Standing, Terms};
 use crate::domain::command::rule::{Effect, Target, Verdict, decide};
-use crate::domain::command::{CommandOutcome, OrderCommand};
+use crate::domain::command::{CommandAction, CommandOutcome, OrderCommand};
 use crate::domain::event::{EventId, OrderStatus, Subject as About};
+use crate::domain::policy::Policies;
+use crate::domain::text::{IdempotencyKey, StrategyName};
 use crate::kafka::record::Record;
 use crate::pg::admission::LedgerRow;
 use crate::pg::commands::{self, Cancel, CommandRow, Known, Order};
+use crate::pg::outbox::OrderRow;
 
 /// A command and where it came from.
 #[derive(Debug, Clone)]
@@ -33,6 +39,7 @@ impl Command {
             target_key: self.command.target_key.to_string(),
             account: self.command.account.to_string(),
             symbol: self.command.symbol.to_string(),
+            replaces: self.command.action() == CommandAction::Replace,
         }
     }
 }
@@ -49,17 +56,30 @@ pub struct Commanded {
     pub conflicts: Vec<Refusal>,
 }
 
+/// What commands are decided by besides the facts.
+#[derive(Clone, Copy)]
+#[allow(missing_docs)]
+pub struct By<'a> {
+    pub policies: &'a Policies,
+    pub quotes: &'a Book,
+    pub now: Timestamp,
+}
+
 /// Decides commands in their order, after the batch's requests: `decided` are the rows of those.
 pub fn commanded(
     commands: &[Command],
     known: Known,
     decided: &[LedgerRow],
-    now: Timestamp,
+    fold: &mut Fold,
+    by: By<'_>,
 ) -> Commanded {
-    let Known { commands: mut digests, orders } = known;
+    let Known { commands: mut digests, orders, rows } = known;
+    let now = by.now;
     let of_batch: HashMap<&str, &LedgerRow> = decided.iter().map(|r| (r.key.as_str(), r)).collect();
     let mut out = Commanded::default();
     let mut cancels: BTreeMap<String, Cancel> = BTreeMap::new();
+    // Orders that have a replacement on its way since an earlier command of this batch.
+    let mut taken: HashSet<IdempotencyKey> = HashSet::new();
     for command in commands {
         let key = command.command.idempotency_key.as_str();
         match digests.get(key) {
@@ -68,10 +88,26 @@ pub fn commanded(
             None => {
                 digests.insert(key.to_string(), command.digest.to_vec());
                 let target = target(&command.command, &orders, &of_batch);
-                let verdict = decide(&command.command, target, now);
-                if verdict.effect == Effect::Cancel {
-                    let cancel = wanted(&command.command);
-                    cancels.entry(cancel.order.clone()).or_insert(cancel);
+                let key = command.command.target_key.as_str();
+                let order = rows.get(key);
+                // What an earlier command of this batch wants counts.
+                let (replacing, cancelled) =
+                    (taken.contains(&command.command.target_key), cancels.contains_key(key));
+                let replace =
+                    || replaced(&command.command, order, (replacing, cancelled), fold, by);
+                let verdict = decide(&command.command, target, now, replace);
+                match &verdict.effect {
+                    Effect::Cancel => {
+                        let cancel = wanted(&command.command);
+                        cancels.entry(cancel.order.clone()).or_insert(cancel);
+                    }
+                    Effect::Replace { reserved, .. } => {
+                        taken.insert(command.command.target_key.clone());
+                        if let Some(order) = order {
+                            fold.reserve_on_top((&order.account, &order.trace_id), *reserved);
+                        }
+                    }
+                    Effect::None | Effect::Tombstone => {}
                 }
                 out.outcomes.push(outcome(&command.command, target, &verdict, now));
                 out.rows.push(row(command, verdict, now));
@@ -82,6 +118,47 @@ pub fn commanded(
     out.rows.sort_by(|a, b| a.about.key.cmp(&b.about.key));
     out.cancels = cancels.into_values().collect();
     out
+}
+
+/// What is decided about a REPLACE of an order that has not ended.
+fn replaced(
+    command: &OrderCommand,
+    order: Option<&OrderRow>,
+    before: (bool, bool),
+    fold: &Fold,
+    By { policies, quotes, now }: By<'_>,
+) -> Verdict {
+    // One that is decided in this very batch has no row to be replaced yet.
+    let Some(standing) = order.and_then(|order| standing(order, before)) else {
+        return Verdict::refused("outcome_unknown", "the order is being decided right now");
+    };
+    let request = standing.request(standing.working_qty, standing.terms.limit_price, now);
+    let facts = fold.facts(&request, &[], policies, quotes, now);
+    replace::decide(command.terms(), &standing, &facts, policies, now)
+}
+
+fn standing(order: &OrderRow, (replacing, cancelled): (bool, bool)) -> Option<Standing> {
+    Some(Standing {
+        status: order.state,
+        trace_id: order.trace_id.clone(),
+        account: order.account.clone(),
+        symbol: order.symbol.clone(),
+        side: order.side,
+        order_type: order.order_type,
+        time_in_force: order.time_in_force,
+        strategy: order.strategy.as_deref().map(StrategyName::new).transpose().ok()?,
+        stop_price: order.stop_price,
+        reference_price: order.reference_price,
+        terms: Terms {
+            qty: order.qty,
+            limit_price: order.limit_price,
+            opening_qty: order.opening_qty,
+            opening_notional: order.opening_notional,
+        },
+        working_qty: order.working_qty,
+        cancel: cancelled || order.cancel.is_some(),
+        replacing: replacing || order.replace.is_some(),
+    })
 }
 
 fn target(
@@ -159,6 +236,10 @@ fn row(command: &Command, verdict: Verdict, now: Timestamp) -> CommandRow {
         code: verdict.code,
         reason: verdict.reason,
         tombstone: verdict.effect == Effect::Tombstone,
+        terms: match verdict.effect {
+            Effect::Replace { terms, reserved } => Some((*terms, reserved)),
+            _ => None,
+        },
         topic_id: record.topic_id.to_string(),
         partition: record.partition,
         offset: record.offset,

@@ -131,6 +131,15 @@ impl Fold {
         }
     }
 
+    /// Books what a replacement reserves on top, until it is over.
+    pub fn reserve_on_top(&mut self, (account, trace): (&str, &str), reserved: Decimal) {
+        if !reserved.is_zero() {
+            let key = (account.to_string(), trace.to_string());
+            *self.locked.traces.entry(key.clone()).or_default() += reserved;
+            self.moved_traces.insert(key);
+        }
+    }
+
     /// The ledger's rows with the facts that moved.
     pub fn admission(self, rows: Vec<LedgerRow>) -> Admission {
         let lane = |key: &Pair| {

@@ -114,6 +114,8 @@ struct Gate {
     input: Input,
     reader: Reader,
     waiting: Waiting,
+    /// Requests went last while commands waited: now it is their turn.
+    commands_next: bool,
     herald: Herald,
     fences: Fences,
     floods: Floods,
@@ -217,6 +219,7 @@ impl Gate {
             emitter,
             reader: Reader::new(),
             waiting: Waiting::default(),
+            commands_next: false,
             fences: Fences::default(),
             floods: Floods::new(ctx, &herald),
             brakes,
@@ -273,6 +276,28 @@ impl Gate {
         Ok(())
     }
 
+    /// What departs together: requests or commands, in turns, so that a command meets its order in the ledger.
+    fn turn(&mut self) -> Waiting {
+        let both = !self.waiting.requests.is_empty() && !self.waiting.commands.is_empty();
+        if !both {
+            self.commands_next = false;
+            return std::mem::take(&mut self.waiting);
+        }
+        let of_commands = |r: &Refusal| r.record.logical == Subject::OrderCommand.topic();
+        let (with_commands, others): (Vec<Refusal>, Vec<Refusal>) =
+            std::mem::take(&mut self.waiting.refused).into_iter().partition(of_commands);
+        self.commands_next = !self.commands_next;
+        let Waiting { requests, commands, .. } = std::mem::take(&mut self.waiting);
+        let of_requests = Waiting { requests, commands: vec![], refused: others };
+        let of_commands = Waiting { requests: vec![], commands, refused: with_commands };
+        let (going, staying) = match self.commands_next {
+            true => (of_requests, of_commands),
+            false => (of_commands, of_requests),
+        };
+        self.waiting = staying;
+        going
+    }
+
     /// Starts the transaction of what waits, if there is anything and nothing stands in the way.
     async fn depart(&mut self) -> Option<Flight> {
         let input = &self.input;
@@ -280,7 +305,7 @@ impl Gate {
         if self.waiting.len() == 0 || self.brakes.problem().is_some() {
             return None;
         }
-        let Waiting { requests, commands, refused } = std::mem::take(&mut self.waiting);
+        let Waiting { requests, commands, refused } = self.turn();
         let records = requests.iter().map(|r| &r.record);
         let records = records.chain(commands.iter().map(|c| &c.record));
         let moves = self.input.moves(records.chain(refused.iter().map(|r| &r.record)));

@@ -210,6 +210,10 @@ fn placed(placed: Placed) -> Answer {
         Placed::New(view) => answer(StatusCode::CREATED, &view),
         Placed::Repeat(view) => answer(StatusCode::OK, &view),
         Placed::Unknown => unknown_order(),
+        Placed::Filled(original) => {
+            let detail = "another quantity of it is filled by now";
+            refusal(StatusCode::CONFLICT, "filled_meanwhile", detail, Some(original))
+        }
         Placed::Ended(original) => {
             let detail = "an order that has ended is not replaced";
             refusal(StatusCode::CONFLICT, "not_working", detail, Some(original))

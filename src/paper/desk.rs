@@ -32,6 +32,8 @@ pub enum Placed {
     Unknown,
     /// The order to replace has ended.
     Ended(OrderView),
+    /// Another quantity of the order to replace is filled than was said.
+    Filled(OrderView),
 }
 
 /// What a call is for; the lies count each kind by itself.
@@ -248,6 +250,10 @@ impl Desk {
         if old.status != BrokerStatus::Working {
             self.write(now, Entry::Moot { what: "replace".into(), client_order_id: id.into() });
             return Placed::Ended(self.shown(&old));
+        }
+        if with.if_filled.is_some_and(|wanted| wanted != filled(&old.fills)) {
+            self.write(now, Entry::Moot { what: "replace".into(), client_order_id: id.into() });
+            return Placed::Filled(self.shown(&old));
         }
         let new = self.take_in(order, Some(old.order_ref.clone()), Mischief::default(), now);
         self.end(&old, BrokerStatus::Cancelled, REPLACED, now);

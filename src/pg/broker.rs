@@ -212,7 +212,10 @@ pub async fn heard_of(client: &Client, ids: &[&str]) -> Result<Vec<Heard>, Error
                FROM (SELECT id, id AS key FROM unnest($1::text[]) AS u (id)
                      UNION
                      SELECT a.client_order_id, a.idempotency_key FROM send_attempts a
-                      WHERE a.client_order_id = ANY($1) AND a.client_order_id <> a.idempotency_key) i
+                      WHERE a.client_order_id = ANY($1) AND a.client_order_id <> a.idempotency_key
+                     UNION
+                     SELECT r.replaced ->> 'order_id', r.idempotency_key FROM outbox_orders r
+                      WHERE r.replaced IS NOT NULL AND r.replaced ->> 'order_id' = ANY($1)) i
                JOIN outbox_orders o ON o.idempotency_key = i.key
               WHERE o.attempt_no > 0",
         )

@@ -6,10 +6,13 @@ use deadpool_postgres::Transaction;
 use futures::try_join;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use tokio_postgres::{Error, Row};
+use tokio_postgres::types::Json;
+use tokio_postgres::{Error, GenericClient, Row};
 
 use super::PgTime;
 use super::listen::OUTBOX_CHANNEL;
+use super::outbox::{self, OrderRow, OutboxError};
+use crate::domain::command::replace::Terms;
 use crate::domain::event::OrderStatus;
 
 /// The code of cancels that a producer wants; the broker is told it, and exec events show it.
@@ -23,6 +26,25 @@ pub struct About {
     pub target_key: String,
     pub account: String,
     pub symbol: String,
+    /// It is a REPLACE.
+    pub replaces: bool,
+}
+
+/// The traces of orders that a REPLACE is about, with their accounts: to be locked before the orders are. An order's
+/// trace never changes; one that comes in between is not in this list.
+pub async fn traces(
+    client: &impl GenericClient,
+    about: &[About],
+) -> Result<Vec<(String, String)>, Error> {
+    let keys: Vec<&str> =
+        about.iter().filter(|a| a.replaces).map(|a| a.target_key.as_str()).collect();
+    if keys.is_empty() {
+        return Ok(vec![]);
+    }
+    let sql = "SELECT account, trace_id FROM outbox_orders
+                WHERE idempotency_key = ANY($1) AND trace_id IS NOT NULL";
+    let rows = client.query(sql, &[&keys]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 /// An order of the ledger.
@@ -42,6 +64,8 @@ pub struct Known {
     pub commands: HashMap<String, Vec<u8>>,
     /// Their orders, by key; those of the command's own lane are locked.
     pub orders: HashMap<String, Order>,
+    /// Of those that a REPLACE is about, everything.
+    pub rows: HashMap<String, OrderRow>,
 }
 
 /// A command as the table keeps it.
@@ -62,6 +86,8 @@ pub struct CommandRow {
     pub code: Option<&'static str>,
     pub reason: String,
     pub tombstone: bool,
+    /// Of an accepted REPLACE, with what is reserved for it on top.
+    pub terms: Option<(Terms, Decimal)>,
     pub topic_id: String,
     pub partition: i32,
     pub offset: i64,
@@ -90,7 +116,7 @@ const KNOWN: &str =
 
 /// Locks the orders that commands of their own lane are about (the last locks of the global order) and reads what is
 /// known by then. The lanes must be locked: an order that is not there now does not come before the commit.
-pub async fn lock(tx: &Transaction<'_>, about: &[About]) -> Result<Known, Error> {
+pub async fn lock(tx: &Transaction<'_>, about: &[About]) -> Result<Known, OutboxError> {
     if about.is_empty() {
         return Ok(Known::default());
     }
@@ -111,6 +137,12 @@ pub async fn lock(tx: &Transaction<'_>, about: &[About]) -> Result<Known, Error>
         tx.query(&orders, &of_orders),
         tx.query(&known, &of_commands),
     )?;
+    let replaced: Vec<&str> =
+        about.iter().filter(|a| a.replaces).map(|a| a.target_key.as_str()).collect();
+    let rows = match replaced.is_empty() {
+        true => vec![],
+        false => outbox::of_keys(&**tx, &replaced).await?,
+    };
     let order = |row: &Row| {
         let status = OrderStatus::read(row.try_get(3)?);
         let order = Order { account: row.try_get(1)?, symbol: row.try_get(2)?, status };
@@ -122,6 +154,7 @@ pub async fn lock(tx: &Transaction<'_>, about: &[About]) -> Result<Known, Error>
             .map(|r| Ok((r.try_get(0)?, r.try_get(1)?)))
             .collect::<Result<_, Error>>()?,
         orders: orders.iter().map(order).collect::<Result<_, Error>>()?,
+        rows: rows.into_iter().map(|row| (row.key.to_string(), row)).collect(),
     })
 }
 
@@ -134,10 +167,11 @@ pub const TOMBSTONES: &str = "SELECT target_key, account, symbol FROM order_comm
 
 const ROWS: &str = "INSERT INTO order_commands (idempotency_key, target_key, account, symbol, digest, trace_id, action,
         qty, limit_price, why, requested_at, valid_until, decided_at, status, code, reason, tombstone,
-        source_topic_id, source_partition, source_offset)
+        source_topic_id, source_partition, source_offset, terms, reserved)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[],
             $8::numeric[], $9::numeric[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[],
-            $14::text[], $15::text[], $16::text[], $17::bool[], $18::text[], $19::int[], $20::bigint[]) AS u (k)
+            $14::text[], $15::text[], $16::text[], $17::bool[], $18::text[], $19::int[], $20::bigint[],
+            $21::jsonb[], $22::numeric[]) AS u (k)
      ORDER BY k COLLATE \"C\"
     ON CONFLICT (idempotency_key) DO NOTHING RETURNING 1";
 // One that is under way stays; one that the broker had refused is asked for again.
@@ -201,6 +235,8 @@ async fn write_rows(tx: &Transaction<'_>, rows: &[CommandRow]) -> Result<u64, Er
             &column!(|r| r.topic_id.as_str()),
             &column!(|r| r.partition),
             &column!(|r| r.offset),
+            &column!(|r| r.terms.as_ref().map(|(terms, _)| Json(terms))),
+            &column!(|r| r.terms.as_ref().map_or(Decimal::ZERO, |(_, reserved)| *reserved)),
         ],
     )
     .await

@@ -23,6 +23,7 @@ pub mod positions;
 pub mod proposals;
 pub mod reader;
 pub mod redrives;
+pub mod replaces;
 pub mod risk;
 pub mod risk_state;
 pub mod schemas;

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use super::PgTime;
 use super::lanes::{HeldLane, LaneKey};
+use super::replaces::{AtBroker, COLUMN as REPLACEMENT, InForce, Replacement};
 use super::risk::{HaltRow, covered};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::domain::request::{OrderType, Side, TimeInForce};
@@ -71,6 +72,11 @@ pub struct OrderRow {
     pub cancel: Option<String>,
     /// An attempt before the newest may have reached the broker.
     pub unsure_before: bool,
+    /// A replacement on its way.
+    pub replace: Option<Box<Replacement>>,
+    /// The order that took its place at the broker, since its terms were replaced there; quantity, limit price and
+    /// what opens are those in force.
+    pub at_broker: Option<AtBroker>,
 }
 
 /// What of an order as it was sent depends on what the broker said it could at that time.
@@ -94,11 +100,20 @@ const COLUMNS: &str = "o.id, o.idempotency_key, o.trace_id, o.account, o.symbol,
         WHERE a.idempotency_key = o.idempotency_key AND a.attempt_no = o.attempt_no) END,
     (SELECT c.code FROM order_cancels c WHERE c.idempotency_key = o.idempotency_key),
     o.attempt_no > 1 AND EXISTS (SELECT FROM send_attempts a WHERE a.idempotency_key = o.idempotency_key
-        AND a.attempt_no < o.attempt_no AND a.outcome IS DISTINCT FROM 'not_sent')";
+        AND a.attempt_no < o.attempt_no AND a.outcome IS DISTINCT FROM 'not_sent'), o.replaced";
 
 /// A wire word → its value, by serde, so that words stand in one place.
 fn word<T: serde::de::DeserializeOwned>(text: String) -> Option<T> {
     serde_json::from_value(Value::String(text)).ok()
+}
+
+/// A JSON column, if there is one; within: whether it can be read.
+fn json<T: serde::de::DeserializeOwned>(
+    row: &Row,
+    at: usize,
+) -> Result<Result<Option<T>, serde_json::Error>, tokio_postgres::Error> {
+    let value: Option<Value> = row.try_get(at)?;
+    Ok(value.map(serde_json::from_value).transpose())
 }
 
 impl OrderRow {
@@ -116,7 +131,9 @@ impl OrderRow {
         };
         let never_sent: bool = row.try_get(18)?;
         let send_by = if never_sent { Some(Timestamp::MIN) } else { time(17)? };
-        Ok(Self {
+        let in_force: Option<InForce> = json(row, 37)?.map_err(|_| bad("replaced"))?;
+        let replace: Option<Replacement> = json(row, 38)?.map_err(|_| bad("replacement"))?;
+        let mut read = Self {
             id,
             key: IdempotencyKey::new(row.try_get(1)?).map_err(|_| bad("idempotency_key"))?,
             trace_id: row
@@ -158,7 +175,28 @@ impl OrderRow {
             },
             cancel: row.try_get(35)?,
             unsure_before: row.try_get(36)?,
-        })
+            replace: replace.map(Box::new),
+            at_broker: None,
+        };
+        if let Some(in_force) = in_force {
+            read.go_on(in_force);
+        }
+        Ok(read)
+    }
+
+    /// It has other terms from now.
+    pub fn go_on(&mut self, InForce { terms, at_broker, .. }: InForce) {
+        (self.qty, self.limit_price) = (terms.qty, terms.limit_price);
+        (self.opening_qty, self.opening_notional) = (terms.opening_qty, terms.opening_notional);
+        if let (Some(at_broker), Some(sent)) = (&at_broker, &mut self.sent_as) {
+            sent.client_order_id.clone_from(&at_broker.order_id);
+        }
+        self.at_broker = at_broker;
+    }
+
+    /// Units filled, while it works.
+    pub fn executed(&self) -> Decimal {
+        (self.qty - self.working_qty).max(Decimal::ZERO)
     }
 
     /// The lane it belongs to.
@@ -184,7 +222,7 @@ pub async fn claimable(
 ) -> Result<Vec<OrderRow>, OutboxError> {
     let (accounts, symbols) = lane_columns(lanes.iter().map(|l| &l.key));
     let sql = format!(
-        "SELECT {COLUMNS}
+        "SELECT {COLUMNS}, {REPLACEMENT}
            FROM unnest($1::text[], $2::text[]) AS l (account, symbol)
           CROSS JOIN LATERAL (
                 SELECT min(e.id) AS first FROM outbox_orders e
@@ -249,7 +287,7 @@ pub async fn begin_attempts(
 pub async fn stranded(client: &Client, lanes: &[HeldLane]) -> Result<Vec<OrderRow>, OutboxError> {
     let (accounts, symbols) = lane_columns(lanes.iter().map(|l| &l.key));
     let sql = format!(
-        "SELECT {COLUMNS} FROM outbox_orders o
+        "SELECT {COLUMNS}, {REPLACEMENT} FROM outbox_orders o
            JOIN unnest($1::text[], $2::text[]) AS l (account, symbol)
              ON o.account = l.account AND o.symbol = l.symbol
           WHERE o.state = 'SENT' ORDER BY o.id"
@@ -271,7 +309,7 @@ pub async fn questions(
                    ON q.account = l.account AND q.symbol = l.symbol
                 WHERE q.next_query_at <= clock_timestamp()";
     let sql = format!(
-        "SELECT {COLUMNS}
+        "SELECT {COLUMNS}, {REPLACEMENT}
            FROM ({due} AND q.state IN ('UNKNOWN','ACCEPTED','PARTIALLY_FILLED')
                  UNION ALL
                  {due} AND q.state IN ('CANCELLED','EXPIRED') AND q.next_query_at IS NOT NULL) o
@@ -284,16 +322,19 @@ pub async fn questions(
 /// The order of a key, not locked.
 pub async fn find(client: &impl GenericClient, key: &str) -> Result<Option<OrderRow>, OutboxError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM outbox_orders o WHERE o.idempotency_key = $1 AND o.action IN ('BUY','SELL')"
+        "SELECT {COLUMNS}, {REPLACEMENT} FROM outbox_orders o WHERE o.idempotency_key = $1 AND o.action IN ('BUY','SELL')"
     );
     let row = client.query_opt(&sql, &[&key]).await?;
     row.as_ref().map(OrderRow::read).transpose()
 }
 
 /// The orders of these keys, not locked.
-pub async fn of_keys(client: &Client, keys: &[&str]) -> Result<Vec<OrderRow>, OutboxError> {
+pub async fn of_keys(
+    client: &impl GenericClient,
+    keys: &[&str],
+) -> Result<Vec<OrderRow>, OutboxError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM outbox_orders o
+        "SELECT {COLUMNS}, {REPLACEMENT} FROM outbox_orders o
           WHERE o.idempotency_key = ANY($1) AND o.action IN ('BUY','SELL') ORDER BY o.id"
     );
     let rows = client.query(&sql, &[&keys]).await?;
@@ -303,7 +344,7 @@ pub async fn of_keys(client: &Client, keys: &[&str]) -> Result<Vec<OrderRow>, Ou
 /// Locks orders (the last locks of the global order) and returns them by key.
 pub async fn lock(tx: &Transaction<'_>, keys: &[&str]) -> Result<Vec<OrderRow>, OutboxError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM outbox_orders o WHERE o.idempotency_key = ANY($1)
+        "SELECT {COLUMNS}, {REPLACEMENT} FROM outbox_orders o WHERE o.idempotency_key = ANY($1)
           ORDER BY o.idempotency_key FOR UPDATE"
     );
     let rows = tx.query(&sql, &[&keys]).await?;
@@ -360,6 +401,8 @@ pub struct Settled {
     pub query_no: i32,
     /// The broker's newest answer; none keeps the last.
     pub response: Option<Value>,
+    /// Other terms that are in force now.
+    pub in_force: Option<InForce>,
     /// Labels of events refused as illegal, new ones only.
     pub quarantined: Vec<String>,
     pub new_fills: Vec<Fill>,

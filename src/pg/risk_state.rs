@@ -90,7 +90,13 @@ const ACCOUNTS: &str = "SELECT account, pnl_day::text, daily_pnl FROM risk_accou
 const LANES: &str =
     "SELECT account, symbol, position, avg_price, working_buy, working_sell, realised_pnl,
         consecutive_losses, lots, moves, recent_orders FROM risk_positions";
-const TRACES: &str = "SELECT account, trace_id, opening_notional FROM risk_traces";
+// What is held for a replacement on its way is told when it is in force.
+const TRACES: &str = "SELECT t.account, t.trace_id, t.opening_notional - coalesce(r.reserved, 0)
+    FROM risk_traces t
+    LEFT JOIN (SELECT o.account, o.trace_id, sum(c.reserved) AS reserved
+                 FROM order_commands c JOIN outbox_orders o ON o.idempotency_key = c.target_key
+                WHERE c.action = 'REPLACE' AND c.status = 'ACCEPTED' GROUP BY 1, 2) r
+      ON r.account = t.account AND r.trace_id = t.trace_id";
 const ORDERS: &str = "SELECT idempotency_key, account, symbol, coalesce(trace_id, ''), action, decided_qty, opening_qty,
         opening_notional, unit_value, arm, state, exec_seq, executed_qty, avg_price, working_qty, realised_pnl
     FROM outbox_orders WHERE action IN ('BUY','SELL')";

@@ -112,7 +112,10 @@ impl World {
             Call::Place { order, .. } => {
                 self.journal.note(
                     self.now,
-                    format_args!("sender {which} writes {} {:?} {}", order.client_order_id, order.side, order.qty),
+                    format_args!(
+                        "sender {which} writes {} {:?} {}",
+                        order.client_order_id, order.side, order.qty
+                    ),
                 );
                 if self.strikes(Fault::ResetBefore) {
                     return self.replies(reply, Answer::Placed(unknown("reset", 0)), way);
@@ -220,7 +223,9 @@ impl World {
             return OrderView { duplicate: true, ..known.view.clone() };
         }
         let visible_us = match self.strikes(Fault::NotVisible) {
-            true => self.now + self.chance.between(0, self.plan.capabilities.visible_within_ms) * MS,
+            true => {
+                self.now + self.chance.between(0, self.plan.capabilities.visible_within_ms) * MS
+            }
             false => self.now,
         };
         let at = self.broker.orders.len();
@@ -384,7 +389,8 @@ impl World {
             }
             let times = if self.strikes(Fault::EventTwice) { 2 } else { 1 };
             for _ in 0..times {
-                let late = if self.strikes(Fault::EventLate) { self.chance.between(0, 5_000) } else { 0 };
+                let late =
+                    if self.strikes(Fault::EventLate) { self.chance.between(0, 5_000) } else { 0 };
                 let wait = self.chance.between(500, 20_000) + late * MS;
                 let life = self.senders[which].life;
                 self.after(wait, Event::Heard(which, life, Box::new(view.clone())));
@@ -396,7 +402,8 @@ impl World {
         if self.strikes(Fault::CancelFails) && self.chance.permille(500) {
             return;
         }
-        let found = self.broker.by_id.get(&order.client_order_id).and_then(|all| all.first()).copied();
+        let found =
+            self.broker.by_id.get(&order.client_order_id).and_then(|all| all.first()).copied();
         let moved = match found {
             None => Moved::NotFound,
             Some(at) if self.broker.orders[at].view.order != order => {
@@ -413,7 +420,8 @@ impl World {
             }
             Some(at) => Moved::Known(Box::new(self.broker.orders[at].view.clone())),
         };
-        let moved = if self.strikes(Fault::CancelFails) { moved_unknown("broker_error") } else { moved };
+        let moved =
+            if self.strikes(Fault::CancelFails) { moved_unknown("broker_error") } else { moved };
         self.replies(reply, Answer::Cancelled(moved), way);
     }
 

@@ -16,6 +16,7 @@ use crate::gate::admit::{Admitted, Batch, judged, wanted};
 use crate::gate::book::Book;
 use crate::gate::refusal::{Reason, Refusal};
 use crate::pg::admission::Admission;
+use crate::pg::commands::Known;
 use crate::pg::positions::{Move, Place};
 use crate::runtime::faults::is_planted;
 
@@ -198,7 +199,8 @@ impl World {
 
     /// Gives a partition to a gate that is there.
     pub(super) fn assign(&mut self, partition: i32) {
-        let there = |g: &&usize| !self.gates[**g].is_down && self.gates[**g].asleep_until <= self.now;
+        let there =
+            |g: &&usize| !self.gates[**g].is_down && self.gates[**g].asleep_until <= self.now;
         let all: Vec<usize> = (0..self.gates.len()).collect();
         let there: Vec<usize> = all.iter().filter(there).copied().collect();
         if there.is_empty() {
@@ -222,7 +224,8 @@ impl World {
         }
         let tx = self.number();
         let life = self.gates[which].life;
-        if !self.db.lock_all(tx, &[(Lock::Input(partition), false)]) || self.strikes(Fault::DatabaseFails)
+        if !self.db.lock_all(tx, &[(Lock::Input(partition), false)])
+            || self.strikes(Fault::DatabaseFails)
         {
             self.db.unlock(tx);
             return self.after(20 * MS, Event::Gate(which, life, GateStep::Takes(partition)));
@@ -232,8 +235,10 @@ impl World {
         gate.waiting.retain(|(p, _)| *p != partition);
         let (epoch, from) = self.db.take_input(&gate.name, partition);
         gate.parts.insert(partition, Part { epoch, from, read: from });
-        self.journal
-            .note(self.now, format_args!("gate {which} takes input {partition} at {from}, epoch {epoch}"));
+        self.journal.note(
+            self.now,
+            format_args!("gate {which} takes input {partition} at {from}, epoch {epoch}"),
+        );
         self.after(MS, Event::Gate(which, life, GateStep::Polls));
     }
 
@@ -314,7 +319,7 @@ impl World {
         }
         let now = self.plan.time(self.now, self.gates[which].skew_us);
         let Some(flying) = &self.gates[which].flying else { return };
-        let wanted = wanted(&flying.batch);
+        let wanted = wanted(&flying.batch, vec![]);
         let mut locks = self.db.locks_of(&wanted);
         locks.extend(flying.batch.moves.iter().map(|m| (Lock::Input(m.place.partition), false)));
         if !self.db.lock_all(flying.tx, &locks) {
@@ -327,8 +332,9 @@ impl World {
             return self.gate_goes_back(which);
         }
         let locked = self.db.facts(&wanted);
-        let (admitted, admission) =
-            judged(&flying.batch, locked, self.plan.policies, &self.gates[which].book, now);
+        let (book, no_commands) = (&self.gates[which].book, Known::default());
+        let (admitted, admission, _) =
+            judged(&flying.batch, locked, no_commands, self.plan.policies, book, now);
         if let Some(flying) = &mut self.gates[which].flying {
             flying.judged = Some((admitted, admission));
         }

@@ -81,7 +81,11 @@ impl Plan {
             .map(|(_, _, most)| if chance.permille(350) { chance.between(1, *most) } else { 0 })
             .collect();
         // Some worlds live over midnight.
-        let base = chance.one_of(&["2026-11-23T20:00:00Z", "2026-11-23T20:00:00Z", "2026-11-23T23:59:50Z"]);
+        let base = chance.one_of(&[
+            "2026-11-23T20:00:00Z",
+            "2026-11-23T20:00:00Z",
+            "2026-11-23T23:59:50Z",
+        ]);
         let mut plan = Self {
             base: base.parse().expect("a time"),
             gates: chance.between(1, 3) as usize,
@@ -309,5 +313,6 @@ fn capabilities(chance: &mut Chance) -> Capabilities {
         replace: false,
         events: chance.permille(600),
         positions: false,
+        rate_limits: vec![],
     }
 }

@@ -101,7 +101,9 @@ impl World {
                     End::Refused => false,
                 };
                 if ends.is_empty() || !ends.iter().all(fits) {
-                    return Some(format!("{place:?} ({key}) ended as {ends:?}; same order: {same}"));
+                    return Some(format!(
+                        "{place:?} ({key}) ended as {ends:?}; same order: {same}"
+                    ));
                 }
             }
         }
@@ -140,7 +142,9 @@ impl World {
             Cancelled | Expired if have.iter().any(|o| o.view.status == BrokerStatus::Filled) => {
                 Some("the broker has filled it".into())
             }
-            Expired if have.is_empty() && !self.was_late(order) => Some("its time had not come".into()),
+            Expired if have.is_empty() && !self.was_late(order) => {
+                Some("its time had not come".into())
+            }
             _ => None,
         }
     }

@@ -539,7 +539,9 @@ impl World {
         let heard = std::mem::take(&mut self.senders[which].ear);
         let mut outcomes = Vec::new();
         for (id, views) in heard {
-            let Some(row) = self.db.find(&id, now).filter(|row| row.attempt_no > 0) else { continue };
+            let Some(row) = self.db.find(&id, now).filter(|row| row.attempt_no > 0) else {
+                continue;
+            };
             let ours = self.senders[which].lanes.contains_key(&row.lane());
             if row.state == OrderStatus::Sent {
                 if ours {
@@ -611,25 +613,35 @@ impl World {
         let mut lanes: BTreeMap<LaneKey, Vec<super::flight::Claimed>> = BTreeMap::new();
         let told_at = self.plan.time(at, self.senders[which].skew_us);
         for ((mut row, order), (key, sent_at)) in going.into_iter().zip(begun) {
-            self.journal.note(self.now, format_args!("sender {which} claims {key} #{}", row.attempt_no + 1));
+            self.journal.note(
+                self.now,
+                format_args!("sender {which} claims {key} #{}", row.attempt_no + 1),
+            );
             let before = row.state;
             let seen = begin(&mut row, Some(sent_at), told_at);
             self.audit_step(&row, before, &seen);
             let alive_until = alive_until(&row, &self.manners.capabilities, asked);
-            lanes.entry(row.lane()).or_default().push(super::flight::Claimed { row, order, alive_until });
+            lanes.entry(row.lane()).or_default().push(super::flight::Claimed {
+                row,
+                order,
+                alive_until,
+            });
         }
         for (key, batch) in lanes {
             let Some(lane) = self.senders[which].lanes.get_mut(&key) else { continue };
             (lane.busy, lane.worked_at) = (true, at);
             let (lease, epoch) = (lane.lease.clone(), lane.epoch);
-            self.fly(which, Task::Lane {
-                lane: key,
-                epoch,
-                lease,
-                batch: batch.into(),
-                road: Default::default(),
-                outcomes: vec![],
-            });
+            self.fly(
+                which,
+                Task::Lane {
+                    lane: key,
+                    epoch,
+                    lease,
+                    batch: batch.into(),
+                    road: Default::default(),
+                    outcomes: vec![],
+                },
+            );
         }
         let any = !staying.is_empty();
         if any {
@@ -695,7 +707,8 @@ impl World {
     /// Settles everything that landed, and frees its lanes; false: it must wait for locks.
     fn sender_settles(&mut self, which: usize) -> bool {
         let landed = std::mem::take(&mut self.senders[which].landed);
-        let outcomes: Vec<Outcome> = landed.iter().flat_map(|l| l.outcomes.iter().cloned()).collect();
+        let outcomes: Vec<Outcome> =
+            landed.iter().flat_map(|l| l.outcomes.iter().cloned()).collect();
         if !self.settle(which, &outcomes) {
             let newer = std::mem::replace(&mut self.senders[which].landed, landed);
             self.senders[which].landed.extend(newer);
@@ -710,7 +723,9 @@ impl World {
             for outcome in &landed.outcomes {
                 sender.asking.remove(outcome.row.key.as_str());
             }
-            let Some(lane) = landed.lane.and_then(|key| sender.lanes.get_mut(&key)) else { continue };
+            let Some(lane) = landed.lane.and_then(|key| sender.lanes.get_mut(&key)) else {
+                continue;
+            };
             lane.busy = false;
             let stuck = landed.outcomes.iter().any(|o| match &o.finding {
                 Finding::NotSent { code } => !matches!(*code, "halted" | "reduce_only" | "too_old"),
@@ -733,7 +748,8 @@ impl World {
         let sender = &mut self.senders[which];
         if !refused {
             sender.seen = Some(Seen { at: sender.boot(at), halts, number });
-            let older = sender.flights.values().any(|f| f.known.is_some_and(|known| known < number));
+            let older =
+                sender.flights.values().any(|f| f.known.is_some_and(|known| known < number));
             if !older && sender.told != Some(number) {
                 self.db.confirm(&sender.name, number);
                 sender.told = Some(number);

@@ -108,8 +108,15 @@ fn result(sum: &Sum, from: u64, took: std::time::Duration) -> String {
         "seeds          {} (from {from})\nviolations     {}\nsteps          {}\nkeys           {}\n\
          orders         {} (decided with a quantity)\nsends          {}\nsimulated      {:.1} h\nwall time      {:.0} s\n\
          seeds a minute {:.0}\n\nfaults by kind\n",
-        sum.seeds, sum.violated.len(), sum.steps, sum.keys, sum.orders, sum.sends,
-        sum.simulated_us as f64 / 3.6e9, seconds, sum.seeds as f64 * 60.0 / seconds,
+        sum.seeds,
+        sum.violated.len(),
+        sum.steps,
+        sum.keys,
+        sum.orders,
+        sum.sends,
+        sum.simulated_us as f64 / 3.6e9,
+        seconds,
+        sum.seeds as f64 * 60.0 / seconds,
     );
     for ((_, name, _), count) in Fault::ALL.iter().zip(&sum.faults) {
         let _ = writeln!(text, "  {name:<36} {count:>9}");
@@ -146,7 +153,11 @@ fn no_world_violates_an_invariant() {
         Fault::ALL.iter().zip(&sum.faults).filter(|(_, n)| **n == 0).map(|(f, _)| f.1).collect();
     // Some kinds are planned before a world begins and are not counted there.
     let planned = [
-        Fault::ProducedAgain, Fault::ProducedElsewhere, Fault::Conflict, Fault::Poison, Fault::Stale,
+        Fault::ProducedAgain,
+        Fault::ProducedElsewhere,
+        Fault::Conflict,
+        Fault::Poison,
+        Fault::Stale,
     ];
     let planned = planned.map(|fault| Fault::ALL[fault as usize].1);
     let never: Vec<_> = never.into_iter().filter(|name| !planned.contains(name)).collect();
@@ -166,7 +177,9 @@ fn what_once_failed_does_not_fail_again() {
 #[test]
 fn the_same_seed_gives_the_same_log() {
     let hashes = |seeds: std::ops::Range<u64>| {
-        let hash = |seed| (live(seed, Settings::default()).hash, live(seed + 1, Settings::default()).steps);
+        let hash = |seed| {
+            (live(seed, Settings::default()).hash, live(seed + 1, Settings::default()).steps)
+        };
         seeds.map(hash).collect::<Vec<_>>()
     };
     let other = std::thread::spawn(move || hashes(0..40));

@@ -115,11 +115,14 @@ pub fn decision(event: Decision) -> Result<Row, DecodeError> {
 
 /// The row of a step at the broker.
 pub fn exec_event(event: ExecEvent) -> Result<Row, DecodeError> {
-    let response: Value = json!({
+    let mut response: Value = json!({
         "order_ref": event.broker.order_ref,
         "last_fill": event.last_fill,
         "lane_seq": event.lane_seq,
     });
+    if let Some(replaced) = &event.replaced {
+        response["replaced"] = json!(replaced);
+    }
     Ok(Row::ExecEvent(ExecEventRow {
         event_id: id(event.event_id.0)?,
         trace_id: event.trace_id.to_string(),

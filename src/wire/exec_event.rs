@@ -4,7 +4,7 @@ use apache_avro::Schema;
 
 use super::avro::{self, record};
 use super::{DecodeError, EncodeError, Subject};
-use crate::domain::event::{BrokerRef, ExecEvent, Fill, LatencyMs};
+use crate::domain::event::{BrokerRef, ExecEvent, Fill, LatencyMs, Replaced};
 
 record!(ExecEvent {
     event_id,
@@ -25,10 +25,12 @@ record!(ExecEvent {
     latency_ms,
     at,
     lane_seq,
+    replaced,
 });
 record!(Fill { fill_id, px, qty, at });
 record!(BrokerRef { name, order_ref });
 record!(LatencyMs { queue, broker_rtt, total });
+record!(Replaced { limit_price, working_qty, opening_qty, opening_notional });
 
 /// The Avro body. The average price, which a division made, is rounded to 9 decimals; every other
 /// number must fit them.

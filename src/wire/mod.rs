@@ -122,7 +122,7 @@ schemas! {
     Quote: "quotes", ["quote"];
     Decision: "decisions", ["decision_v1.0", "decision_v1.1"];
     Alert: "alerts", ["alert"];
-    ExecEvent: "exec-events", ["exec_event_v1.0", "exec_event_v1.1"];
+    ExecEvent: "exec-events", ["exec_event_v1.0", "exec_event_v1.1", "exec_event_v1.2"];
     PlanRun: "plan-runs", ["plan_run"];
     InferCall: "infer-calls", ["infer_call"];
     OrderCommand: "order-commands", ["order_command"];

@@ -196,7 +196,12 @@ const NO_CODES: &[&str] = &[
     "exec_seq",
     "received_at", // fields
     "client_order_id_taken",
-    "not_working", // the broker's words of a replace
+    "not_working",
+    "filled_meanwhile", // the broker's words of a replace
+    "cancel_wanted",
+    "broker_no_replace",
+    "too_much_filled", // codes of commands
+    "at_broker",
 ];
 
 #[test]

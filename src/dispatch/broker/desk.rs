@@ -123,7 +123,7 @@ impl Broker for InProcess {
                     false => Placed::Mismatch(Box::new(view)),
                 }
             }
-            Ok(Taken::Unknown | Taken::Ended(_)) => {
+            Ok(Taken::Unknown | Taken::Ended(_) | Taken::Filled(_)) => {
                 Placed::Unknown { code: "http_status", detail: String::new(), retry_after: None }
             }
         }
@@ -186,6 +186,7 @@ impl Broker for InProcess {
             Err(lost) => lost.moved(),
             Ok(Taken::Unknown) => Moved::NotFound,
             Ok(Taken::Ended(view)) => refused("not_working", view),
+            Ok(Taken::Filled(view)) => refused("filled_meanwhile", view),
             Ok(Taken::Conflict(view)) => Moved::Mismatch(Box::new(view)),
             Ok(Taken::New(view) | Taken::Repeat(view)) => {
                 let fits = replacement_fits(&view.order, order, with);

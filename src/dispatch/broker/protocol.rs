@@ -101,6 +101,9 @@ pub struct ReplaceOrder {
     pub limit_price: Option<Decimal>,
     #[serde(default, with = "number_option", skip_serializing_if = "Option::is_none")]
     pub stop_price: Option<Decimal>,
+    /// Only while exactly so much of the old order is filled.
+    #[serde(default, with = "number_option", skip_serializing_if = "Option::is_none")]
+    pub if_filled: Option<Decimal>,
 }
 
 /// One event of `GET /v1/events`: the order as it was right after it.

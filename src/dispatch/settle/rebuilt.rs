@@ -13,13 +13,16 @@ use crate::dispatch::events::StepSeen;
 use crate::dispatch::fold::Finding;
 use crate::dispatch::fold::tests::manners;
 use crate::dispatch::tests::order_row;
+use crate::domain::command::replace::Terms as NewTerms;
 use crate::domain::event::{Action, Decision, EventId, ExecEvent, PolicyDigests};
 use crate::domain::order::Event;
+use crate::domain::position::share;
 use crate::domain::request::Side;
 use crate::domain::risk_state::{
     AccountDay, Lack, Lane, Order, Progress, Rebuild, RiskState, Terms,
 };
 use crate::domain::text::{IdempotencyKey, Symbol, TraceId};
+use crate::pg::replaces::Replacement;
 use crate::wire::{self, Subject};
 
 /// What happens.
@@ -35,6 +38,8 @@ enum Deed {
         findings: Vec<(usize, Finding)>,
         late_s: i64,
     },
+    /// An order that waits or works goes on with a part of what is left, per cent, at so many tenths of its notional.
+    Replace(usize, i64, i64),
     /// Time goes by, seconds.
     Pass(i64),
 }
@@ -56,6 +61,8 @@ struct Wanted {
 struct World {
     now: Timestamp,
     rows: HashMap<String, OrderRow>,
+    /// As the ledger's columns have it, whatever is replaced since.
+    decided: HashMap<String, Terms>,
     keys: Vec<String>,
     reached: HashMap<String, (Decimal, Option<Decimal>)>,
     fills: HashMap<String, BTreeMap<String, Fill>>,
@@ -78,6 +85,7 @@ impl World {
         Self {
             now: "2026-11-23T20:00:00Z".parse().expect("a time"),
             rows: HashMap::new(),
+            decided: HashMap::new(),
             keys: vec![],
             reached: HashMap::new(),
             fills: HashMap::new(),
@@ -99,6 +107,7 @@ impl World {
             }
             Deed::Send(which) => self.send(*which),
             Deed::Settle { findings, late_s } => self.settle(findings, *late_s),
+            Deed::Replace(which, part, tenths) => self.replace(*which, *part, *tenths),
             Deed::Pass(seconds) => self.now += SignedDuration::from_secs(*seconds),
         }
     }
@@ -148,8 +157,55 @@ impl World {
         let body = wire::decision::encode(&decision(&row)).expect("it fits");
         let schema = Subject::Decision.schema();
         self.decisions.push(wire::decision::decode(&body, schema).expect("it was written"));
+        let terms = Terms {
+            lane: (row.account.clone(), row.symbol.clone()),
+            trace_id: row.trace_id.clone(),
+            side: row.side,
+            decided_qty: row.qty,
+            opening_qty: row.opening_qty,
+            opening_notional: row.opening_notional,
+            unit_value: row.unit_value,
+            arm: row.arm.clone(),
+        };
+        self.decided.insert(key.clone(), terms);
         self.rows.insert(key.clone(), row);
         self.keys.push(key);
+    }
+
+    /// As the gate accepts a replacement, and dispatch finds it in force.
+    fn replace(&mut self, which: usize, part: i64, tenths: i64) {
+        let Some(key) = self.keys.get(which % self.keys.len().max(1)) else { return };
+        let Some(row) = self.rows.get_mut(key) else { return };
+        use OrderStatus::{Accepted, New, PartiallyFilled};
+        let left = (row.working_qty * Decimal::new(part, 2)).round_dp(6);
+        if !matches!(row.state, New | Accepted | PartiallyFilled) || left.is_zero() {
+            return;
+        }
+        let qty = held(row.executed() + left);
+        let notional = share(row.opening_notional, qty, row.qty) * Decimal::new(tenths, 1);
+        let terms = NewTerms {
+            qty,
+            limit_price: None,
+            opening_qty: row.opening_qty.min(qty),
+            opening_notional: held(notional.round_dp(9)),
+        };
+        let before = share(row.opening_notional, row.working_qty, row.qty);
+        let on_top = share(terms.opening_notional, left, qty) - before;
+        let reserved = on_top.max(Decimal::ZERO);
+        let command = IdempotencyKey::new(&format!("command-{key}")).expect("a key");
+        row.replace = Some(Box::new(Replacement {
+            key: command.clone(),
+            trace_id: row.trace_id.clone(),
+            requested_at: self.now,
+            qty: Some(qty),
+            limit_price: None,
+            terms,
+            reserved,
+            asked: 1,
+        }));
+        let trace = (row.account.to_string(), row.trace_id.to_string());
+        *self.traces.entry(trace).or_default() += reserved;
+        self.settle(&[(which, Finding::Replaced { command, view: None })], 0);
     }
 
     /// As a claim does it.
@@ -173,6 +229,9 @@ impl World {
             rtt_ms: None,
             at: self.now,
             lane_seq: None,
+            qty: row.qty,
+            replaced: None,
+            order_id: None,
         };
         let row = row.clone();
         self.tell(&row, seen);
@@ -244,7 +303,8 @@ impl World {
 
     /// Through the wire, as everybody reads it.
     fn tell(&mut self, row: &OrderRow, seen: StepSeen) {
-        let scribe = Scribe { broker: "paper".into(), exec_schema: 1, alert_schema: 2 };
+        let scribe =
+            Scribe { broker: "paper".into(), exec_schema: 1, alert_schema: 2, outcome_schema: 3 };
         let owed = scribe.step(row, "an order", seen).expect("it fits");
         let (_, body) = wire::split(owed.value.as_deref().expect("a value")).expect("framed");
         let schema = Subject::ExecEvent.schema();
@@ -282,16 +342,7 @@ impl World {
             state.traces.insert((account, trace), *notional);
         }
         for (key, row) in &self.rows {
-            let terms = Terms {
-                lane: (row.account.clone(), row.symbol.clone()),
-                trace_id: row.trace_id.clone(),
-                side: row.side,
-                decided_qty: row.qty,
-                opening_qty: row.opening_qty,
-                opening_notional: row.opening_notional,
-                unit_value: row.unit_value,
-                arm: row.arm.clone(),
-            };
+            let terms = self.decided[key].clone();
             let (executed_qty, avg_price) = self.reached.get(key).copied().unwrap_or_default();
             let progress = Progress {
                 status: row.state,
@@ -393,6 +444,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         2 => wanted().prop_map(Deed::DecideAndSend),
         1 => (0..30_usize).prop_map(Deed::Send),
         6 => settle.prop_map(|(findings, late_s)| Deed::Settle { findings, late_s }),
+        2 => (0..30_usize, 1..=100_i64, 1..30_i64).prop_map(|(w, p, t)| Deed::Replace(w, p, t)),
         1 => (0..30_000_i64).prop_map(Deed::Pass),
     ]
 }

@@ -219,6 +219,11 @@ pub(super) const CODES: &[Entry] = &[
         "送り手の指令 (トピック `order-commands`) による CANCELLED。送信前に、またはブローカーで取り消された。",
     ),
     on_its_own(
+        "replaced",
+        "Other terms are in force, as a command of the producer asked for; quantity and price are in the event. The state stays.",
+        "送り手の指令により条件が変わった。数量と価格はイベントにある。状態はそのままである。",
+    ),
+    on_its_own(
         "halted_here",
         "Not sent: the sender's host is halted by its own file (`noctus halt --local`).",
         "未送信。送信側のホストが自分の停止ファイルで停止中である (`noctus halt --local`)。",

@@ -2,7 +2,10 @@
 //! Never looks at a clock, a policy or an order. What is decided about one is in [`rule`].
 //! Invariant: an [`OrderCommand`] that exists has passed every shape rule.
 
+pub mod replace;
 pub mod rule;
+#[cfg(test)]
+mod replace_tests;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,9 @@
 //! Invariant: every command is decided, and for a reason with a stable code if it is refused.
 
 use jiff::{SignedDuration, Timestamp};
+use rust_decimal::Decimal;
 
+use super::replace::Terms;
 use super::{CommandStatus, OrderCommand, Wants};
 use crate::domain::event::OrderStatus;
 
@@ -28,7 +30,7 @@ pub enum Target {
 }
 
 /// What an accepted command leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing: it was refused.
     None,
@@ -36,6 +38,13 @@ pub enum Effect {
     Cancel,
     /// The key is taken: an order that comes under it is never sent (F16).
     Tombstone,
+    /// The order is to have these terms.
+    Replace {
+        /// The terms.
+        terms: Box<Terms>,
+        /// What the trace holds for them on top of what it holds for the terms in force.
+        reserved: Decimal,
+    },
 }
 
 /// What was decided about a command.
@@ -50,18 +59,28 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn refused(code: &'static str, reason: impl Into<String>) -> Self {
+    /// A refusal: a stable code, and why for a person.
+    pub fn refused(code: &'static str, reason: impl Into<String>) -> Self {
         let (status, effect) = (CommandStatus::Refused, Effect::None);
         Self { status, code: Some(code), reason: reason.into(), effect }
     }
 
-    fn accepted(effect: Effect, code: Option<&'static str>, reason: impl Into<String>) -> Self {
+    pub(super) fn accepted(
+        effect: Effect,
+        code: Option<&'static str>,
+        reason: impl Into<String>,
+    ) -> Self {
         Self { status: CommandStatus::Accepted, code, reason: reason.into(), effect }
     }
 }
 
-/// Decides a command about an order that stands so.
-pub fn decide(command: &OrderCommand, target: Target, now: Timestamp) -> Verdict {
+/// Decides a command about an order that stands so; `replace` is asked about a REPLACE of an order that has not ended.
+pub fn decide(
+    command: &OrderCommand,
+    target: Target,
+    now: Timestamp,
+    replace: impl FnOnce() -> Verdict,
+) -> Verdict {
     if let Some(late) = late(command, now) {
         return late;
     }
@@ -90,10 +109,7 @@ pub fn decide(command: &OrderCommand, target: Target, now: Timestamp) -> Verdict
             let reason = format!("the order is {}: {}", status.as_str(), cancelled_how(status));
             Verdict::accepted(Effect::Cancel, None, reason)
         }
-        Wants::Replace { .. } => {
-            let why = "orders are not replaced by this build: cancel it and send a new one";
-            Verdict::refused("not_supported", why)
-        }
+        Wants::Replace { .. } => replace(),
     }
 }
 

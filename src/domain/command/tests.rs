@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use super::rule::{Effect, Target, decide};
+use super::rule::{Effect, Target, Verdict, decide};
 use super::*;
 use crate::domain::catalogue::{Kind, find};
 use crate::domain::event::OrderStatus;
@@ -95,10 +95,15 @@ fn the_digest_tells_what_is_asked_and_nothing_else() {
     assert_eq!(others.iter().collect::<BTreeSet<_>>().len(), others.len());
 }
 
+/// What is decided about a replacement is asked for elsewhere.
+fn replaced() -> Verdict {
+    Verdict::refused("nothing_changes", "asked")
+}
+
 /// How long after it was requested the command is decided, seconds.
 fn decided(command: &OrderCommand, target: Target, after_s: i64) -> (&'static str, Effect) {
     let now = command.requested_at + SignedDuration::from_secs(after_s);
-    let verdict = decide(command, target, now);
+    let verdict = decide(command, target, now, replaced);
     assert_eq!(verdict.status == CommandStatus::Refused, verdict.effect == Effect::None);
     (verdict.code.unwrap_or("-"), verdict.effect)
 }
@@ -128,7 +133,9 @@ fn a_command_that_comes_too_late_or_too_early_is_refused_and_the_limits_still_pa
     assert_eq!(decided(&cancel(), on, -5), ("-", Effect::Cancel));
     assert_eq!(decided(&cancel(), on, -6), ("from_the_future", Effect::None));
     assert_eq!(decided(&replace("1"), on, 301), ("expired", Effect::None));
-    assert_ne!(decided(&replace("1"), on, 300).0, "expired");
+    assert_eq!(decided(&replace("1"), on, 300).0, "nothing_changes", "it is in time");
+    assert_eq!(decided(&replace("1"), Target::Unknown, 0).0, "unknown_order");
+    assert_eq!(decided(&replace("1"), Target::Order(OrderStatus::Filled), 0).0, "too_late");
     let until: Timestamp = "2026-11-23T12:00:10Z".parse().expect("a time");
     let short = OrderCommand { valid_until: Some(until), ..cancel() };
     assert_eq!(decided(&short, on, 10), ("-", Effect::Cancel));
@@ -150,7 +157,7 @@ proptest! {
     ) {
         let command = if is_cancel { cancel() } else { replace("1") };
         let now = command.requested_at + SignedDuration::from_secs(after_s);
-        let verdict = decide(&command, target, now);
+        let verdict = decide(&command, target, now, replaced);
         prop_assert!(!verdict.reason.is_empty());
         match verdict.code {
             Some(code) => prop_assert!(find(Kind::Command, code).is_some(), "{}", code),

@@ -32,6 +32,7 @@ const LEGEND: &str = "\
 | ✗ | cannot be: set aside with an alert (`do.illegal_event`), the order stays as it is |
 | book | the fill moves from the reservation to the position |
 | release | what is still reserved is let go |
+| reprice | what is still reserved is let go, and what the new terms ask for is reserved |
 | alert | a rule fires: `do.late_fill`, `do.over_fill`, `do.parked` |
 | halt | the symbol is halted until a person has looked |";
 
@@ -76,6 +77,7 @@ fn events(left: i64) -> Vec<(&'static str, Event)> {
         ("rejected", Event::Reject { code: code() }),
         ("cancelled", Event::Cancel { code: code() }),
         ("expired", Event::Expire { code: code() }),
+        ("replaced", Event::Replace { qty: Decimal::from(QTY - left / 4) }),
         ("lost track", Event::LoseTrack { code: code() }),
         ("asked in vain", Event::Park { code: code() }),
     ]
@@ -93,6 +95,7 @@ fn action(action: &Action) -> &'static str {
     match action {
         Action::Book(_) => "book",
         Action::Release => "release",
+        Action::Reprice => "reprice",
         Action::Alert { .. } => "alert",
         Action::HaltSymbol => "halt",
     }

@@ -33,24 +33,26 @@ fn events() -> Vec<Event> {
         Event::Expire { code: code() },
         Event::LoseTrack { code: code() },
         Event::Park { code: code() },
+        Event::Replace { qty: 60.into() },
     ]
 }
 
 #[test]
 fn every_cell_of_the_table_is_as_written_here() {
-    // Rows: states; columns: send, not_sent, accept, fill(10), reject, cancel, expire, lose_track, park.
+    // Rows: states; columns: send, not_sent, accept, fill(10), reject, cancel, expire, lose_track, park,
+    // replace(60).
     // `=` known already, `!` illegal, else the new state's first letters.
     let table = [
-        (New, "SENT ! ! ! REJ CAN EXP ! !"),
-        (Sent, "! NEW ACC PAR REJ CAN EXP UNK PARK"),
-        (Accepted, "! ! = PAR REJ CAN EXP ! !"),
-        (PartiallyFilled, "! ! = PAR ! CAN EXP ! !"),
-        (Filled, "! ! = FIL ! ! ! ! !"),
-        (Rejected, "! ! ! ! = ! ! ! !"),
-        (Cancelled, "! ! = CAN ! = ! ! !"),
-        (Expired, "! ! = EXP ! ! = ! !"),
-        (Unknown, "SENT NEW ACC PAR REJ CAN EXP = PARK"),
-        (Parked, "! ! ACC PAR REJ CAN EXP = ="),
+        (New, "SENT ! ! ! REJ CAN EXP ! ! NEW"),
+        (Sent, "! NEW ACC PAR REJ CAN EXP UNK PARK !"),
+        (Accepted, "! ! = PAR REJ CAN EXP ! ! ACC"),
+        (PartiallyFilled, "! ! = PAR ! CAN EXP ! ! PAR"),
+        (Filled, "! ! = FIL ! ! ! ! ! !"),
+        (Rejected, "! ! ! ! = ! ! ! ! !"),
+        (Cancelled, "! ! = CAN ! = ! ! ! !"),
+        (Expired, "! ! = EXP ! ! = ! ! !"),
+        (Unknown, "SENT NEW ACC PAR REJ CAN EXP = PARK !"),
+        (Parked, "! ! ACC PAR REJ CAN EXP = = !"),
     ];
     assert_eq!(table.map(|row| row.0), OrderStatus::ALL);
     for (status, row) in table {
@@ -72,6 +74,22 @@ fn alerts(step: &Step) -> Vec<(&'static str, Severity)> {
         _ => None,
     };
     step.actions.iter().filter_map(alert).collect()
+}
+
+#[test]
+fn a_replacement_shrinks_and_leaves_something_to_be_filled() {
+    let replaced = |status, qty: i64| order(status).apply(&Event::Replace { qty: qty.into() });
+    let step = replaced(PartiallyFilled, 41).expect("40 are filled");
+    assert_eq!((step.order.qty, step.order.unfilled()), (41.into(), 1.into()));
+    assert_eq!(
+        (step.actions.as_slice(), step.code.as_deref()),
+        (&[Action::Reprice][..], Some("replaced"))
+    );
+    let filled = step.order.apply(&Event::Fill(fill("rest", 1))).expect("legal");
+    assert_eq!(filled.order.status, Filled, "it is filled by its new quantity");
+    assert!(replaced(PartiallyFilled, 40).is_err(), "nothing would be left");
+    assert!(replaced(Accepted, 101).is_err(), "it never grows");
+    assert!(replaced(Accepted, 100).expect("another price alone").moved);
 }
 
 #[test]

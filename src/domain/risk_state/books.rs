@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use super::orders::Told;
 use super::{AccountDay, Lane, Terms};
-use crate::domain::event::{Fill, OrderStatus};
+use crate::domain::event::{Fill, OrderStatus, Replaced};
 use crate::domain::lots;
 use crate::domain::money::Overflow;
 use crate::domain::position::{Position, losses_in_a_row, share};
@@ -18,6 +18,8 @@ pub(super) struct Move {
     pub status: OrderStatus,
     /// The fill to book; none: what is left of the reservation is let go.
     pub fill: Option<Fill>,
+    /// Other terms: what is left of the reservation is let go, and theirs is taken.
+    pub replaced: Option<(Decimal, Replaced)>,
     pub day: Date,
 }
 
@@ -34,9 +36,10 @@ impl Books<'_> {
     /// Books a move; an overflow leaves everything as it was.
     pub fn book(mut self, step: &Move) -> Result<(), Overflow> {
         let counted = if self.told.has_ended { self.told.realised } else { Decimal::ZERO };
-        match &step.fill {
-            Some(fill) => self.fill(fill, step.day)?,
-            None => {
+        match (&step.fill, &step.replaced) {
+            (Some(fill), _) => self.fill(fill, step.day)?,
+            (None, Some((qty, replaced))) => self.replace(*qty, replaced),
+            (None, None) => {
                 let left = self.told.working;
                 self.take_working(left);
                 *self.trace -= self.share(left);
@@ -65,11 +68,19 @@ impl Books<'_> {
         let reserved = self.told.working.min(fill.qty);
         self.take_working(reserved);
         // What had been let go, or was never reserved, is taken again.
-        let again = (fill.qty - reserved).min(terms.decided_qty);
+        let again = (fill.qty - reserved).min(self.in_force().0);
         if !again.is_zero() && self.told.has_ended {
             *self.trace += self.share(again);
         }
         Ok(())
+    }
+
+    fn replace(&mut self, qty: Decimal, replaced: &Replaced) {
+        let left = self.told.working;
+        *self.trace -= self.share(left);
+        self.take_working(left - replaced.working_qty);
+        self.told.in_force = Some((qty, replaced.opening_notional));
+        *self.trace += self.share(replaced.working_qty);
     }
 
     /// Only the newest day of an account is kept, so the order in which lanes come does not matter.
@@ -88,8 +99,15 @@ impl Books<'_> {
         *working(self.lane, self.terms.side) -= qty;
     }
 
-    fn share(&self, qty: Decimal) -> Decimal {
-        share(self.terms.opening_notional, qty, self.terms.decided_qty)
+    fn share(&self, part: Decimal) -> Decimal {
+        let (qty, opening_notional) = self.in_force();
+        share(opening_notional, part, qty)
+    }
+
+    /// The quantity in all and its opening notional: as decided, or as replaced last.
+    fn in_force(&self) -> (Decimal, Decimal) {
+        let decided = (self.terms.decided_qty, self.terms.opening_notional);
+        self.told.in_force.unwrap_or(decided)
     }
 }
 

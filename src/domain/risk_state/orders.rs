@@ -34,6 +34,8 @@ pub(super) struct Told {
     pub working: Decimal,
     pub realised: Decimal,
     pub has_ended: bool,
+    /// The quantity in all and its opening notional, once terms were replaced.
+    pub in_force: Option<(Decimal, Decimal)>,
     /// Moves told that wait for one before them, or for the decision.
     pub waiting: u32,
 }

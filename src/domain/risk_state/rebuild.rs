@@ -124,7 +124,7 @@ impl Rebuild {
         self.events += 1;
         self.left -= 1;
         let key = event.idempotency_key.clone();
-        if event.last_fill.is_some() || lets_go(event.status) {
+        if event.last_fill.is_some() || event.replaced.is_some() || lets_go(event.status) {
             told.waiting += 1;
             self.moved(event);
         }
@@ -142,7 +142,8 @@ impl Rebuild {
             Some(lane_seq) if is_taken(lane_seq) => Lack::Taken { exec_seq, lane_seq },
             Some(lane_seq) => {
                 let day = utc_day(event.at);
-                let step = Move { status: event.status, fill: event.last_fill, day };
+                let replaced = event.replaced.map(|replaced| (event.qty, replaced));
+                let step = Move { status: event.status, fill: event.last_fill, replaced, day };
                 at.waiting.insert(lane_seq, (key, step));
                 return self.book_what_can_be(&name);
             }

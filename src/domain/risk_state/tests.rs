@@ -107,6 +107,7 @@ fn step(
         latency_ms: LatencyMs::default(),
         at: at(20),
         lane_seq: moves.map(|(number, _)| number),
+        replaced: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a gate's statements do: `pg::positions`, `pg::facts`, `pg::admission`.
 
-use jiff::tz::TimeZone;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
 use super::{Db, InputPosition, Lock, Sendable, Stored, held};
@@ -117,6 +117,7 @@ impl Db {
                 .map(|(key, memory)| (key.clone(), *memory))
                 .collect(),
             halts: self.halt_rows(),
+            tombstones: Default::default(),
             known: wanted.keys.iter().filter_map(known).collect(),
         }
     }

@@ -29,6 +29,8 @@ fn every_example_becomes_the_row_of_its_snapshot() {
     insta::assert_json_snapshot!("expired", row_of!(Decision, decision, "decisions/expired"));
     insta::assert_json_snapshot!("sent", row_of!(ExecEvent, exec_event, "exec-events/sent"));
     insta::assert_json_snapshot!("filled", row_of!(ExecEvent, exec_event, "exec-events/filled"));
+    let replaced = row_of!(ExecEvent, exec_event, "exec-events/replaced");
+    insta::assert_json_snapshot!("replaced", replaced);
     insta::assert_json_snapshot!("clamp", row_of!(Alert, alert, "alerts/clamp"));
     insta::assert_json_snapshot!("no_trace", row_of!(Alert, alert, "alerts/without-a-trace"));
     insta::assert_json_snapshot!("start", row_of!(PlanRun, plan_run, "plan-runs/start"));
@@ -46,7 +48,7 @@ fn no_example_is_left_out_of_the_snapshots() {
         .map(|s| format!("{}/schemas/examples/{}", env!("CARGO_MANIFEST_DIR"), s.topic()))
         .map(|folder| std::fs::read_dir(folder).unwrap().count())
         .sum();
-    assert_eq!(files, 11, "a new example wants a line above");
+    assert_eq!(files, 12, "a new example wants a line above");
 }
 
 fn reason(row: Result<Row, DecodeError>) -> &'static str {

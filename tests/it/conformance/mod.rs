@@ -273,7 +273,13 @@ async fn f51_f58_a_cancel_whose_answer_is_lost_is_unknown_and_the_order_says_wha
 
 fn replacement(id: &str) -> ReplaceOrder {
     let limit_price = Some("146.5".parse().expect("a price"));
-    ReplaceOrder { client_order_id: id.into(), qty: None, limit_price, stop_price: None }
+    ReplaceOrder {
+        client_order_id: id.into(),
+        qty: None,
+        limit_price,
+        stop_price: None,
+        if_filled: None,
+    }
 }
 
 async fn a_replace_puts_one_order_in_the_place_of_another<S: Stage>() {

@@ -1,6 +1,7 @@
 //! Commands of producers about their orders: CANCEL, before and after its order, and what is refused.
 
 mod refused;
+mod replaced;
 
 use noctus::domain::command::CommandDraft;
 use noctus::kafka::producer::Outgoing;

@@ -212,6 +212,7 @@ impl Order {
             },
             at,
             lane_seq: None,
+            replaced: None,
         }
     }
 
