@@ -268,7 +268,7 @@ async fn round(
     Ok(())
 }
 
-/// Asks the broker for what is wanted cancelled, and about what is due.
+/// Asks the broker for what is wanted cancelled or replaced, and about what is due.
 async fn ask(dispatch: &Arc<Dispatch>, flights: &mut Flights) -> Result<(), DispatchError> {
     let most = dispatch.ctx.config.dispatch.in_flight_max;
     let room = most.saturating_sub(flights.cancels.flying());
@@ -280,7 +280,8 @@ async fn ask(dispatch: &Arc<Dispatch>, flights: &mut Flights) -> Result<(), Disp
             Landed { cancel: Some(key), outcomes: cancel.await, ..Landed::default() }
         });
     }
-    for (row, lease) in flights.replaces.due(dispatch, &flights.lanes, room(flights)).await? {
+    let room = most.saturating_sub(flights.replaces.flying());
+    for (row, lease) in flights.replaces.due(dispatch, &flights.lanes, room).await? {
         let key = row.key.to_string();
         let replacing = replace::replace(dispatch.clone(), lease, row);
         flights.flying.spawn(async move {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::broker::protocol::{Capabilities, OrderView, PlaceOrder, ReplaceOrder};
-use super::broker::{Asked, Moved, cannot_take, events};
+use super::broker::{Asked, Broker, Moved, cannot_take, events};
 use super::fence::Lease;
 use super::fold::{Finding, Outcome, is_replaced};
 use super::halts::stops;
@@ -64,6 +64,11 @@ impl Replaces {
             }
         }
         Ok(found)
+    }
+
+    /// How many are being asked.
+    pub fn flying(&self) -> usize {
+        self.asking.len()
     }
 
     /// The broker has answered, or has not, and what it said is settled.

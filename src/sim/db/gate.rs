@@ -205,6 +205,8 @@ fn sendable(id: i64, row: &LedgerRow) -> Sendable {
         sent_as: None,
         cancel: None,
         unsure_before: false,
+        replace: None,
+        at_broker: None,
     };
     Sendable {
         row: order,
