@@ -148,6 +148,8 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     if is_planted("no-fence") {
         tokio::time::sleep(PLANTED_PAUSE * 6).await;
     }
+    // Not in the transaction: the digest of a giant record takes its time, and nobody shall wait for our locks.
+    let letters: Vec<Owed> = batch.refused.iter().map(Refusal::dead_letter).collect();
     let mut client = ctx.pool.get().await?;
     let about: Vec<_> = batch.commands.iter().map(Command::about).collect();
     let traces = commands::traces(&**client, &about).await?;
@@ -178,7 +180,7 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     if is_planted("unstorable") {
         spoil(&mut admitted, &mut admission);
     }
-    let events = scribe.events(&admitted, &batch.refused)?;
+    let events = scribe.events(&admitted, &batch.refused, letters)?;
     let late = is_planted("reserve-outside").then(|| admission.clone());
     if late.is_some() {
         (admission.lanes, admission.traces) = (Vec::new(), Vec::new());

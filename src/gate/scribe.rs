@@ -28,11 +28,13 @@ impl Scribe {
         })
     }
 
-    /// Everything that a batch owes, in its order.
+    /// Everything that a batch owes, in its order. The dead letters of what was refused before the ledger are made
+    /// beforehand, one for each.
     pub fn events(
         &self,
         admitted: &Admitted,
         refused: &[Refusal],
+        letters: Vec<Owed>,
     ) -> Result<Vec<Owed>, EncodeError> {
         let mut events = Vec::with_capacity(admitted.decided.len());
         for decided in &admitted.decided {
@@ -44,8 +46,9 @@ impl Scribe {
         for outcome in &admitted.commanded {
             events.push(self.outcome(outcome)?);
         }
-        for refusal in refused.iter().chain(&admitted.conflicts) {
-            events.push(refusal.dead_letter());
+        let conflicts = admitted.conflicts.iter().map(|refusal| (refusal, refusal.dead_letter()));
+        for (refusal, letter) in refused.iter().zip(letters).chain(conflicts) {
+            events.push(letter);
             events.push(self.alert(&refusal.alert())?);
         }
         Ok(events)

@@ -60,7 +60,7 @@ async fn f19_dead_letters_that_kafka_does_not_take_stay_owed_until_it_does() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f20_a_record_that_is_small_on_the_wire_and_large_in_memory_is_refused_by_its_size() {
-    const BYTES: usize = 16 << 20;
+    const BYTES: usize = 8 << 20;
     let mut line = Line::new(1, |c| c.policies.risk = Some(open_policy())).await;
     let topic = line.config.topic("order-requests");
     for codec in ["zstd", "gzip", "lz4"] {
