@@ -48,8 +48,8 @@ campaign: setup stack-up ## Load, faults and an independent audit (CI); SEED=…
 	@$(CAMPAIGN)
 
 campaign-long: setup stack-up ## The same for an hour, by hand: MINUTES=…, SEED=…, ONLY=…, WIDTH=… side by side; goes on where it was ended
-	cargo build $(TESTED)
-	@export WIDTH="$(WIDTH)"; $(CAMPAIGN) --long
+	cargo build $(TESTED) --profile $(PROFILE)
+	@export WIDTH="$(WIDTH)" NOCTUS_EXECUTABLE="$(CURDIR)/target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/noctus"; $(CAMPAIGN) --long
 
 fmt: ## Format the code
 	cargo fmt

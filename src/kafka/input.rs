@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::rebalance::{Change, Rebalances};
+use self::rebalance::{Change, Rebalances, let_go};
 use self::taking::{TakenUp, Taking, taken_up};
 use super::admin::{AdminError, topics};
 use super::client::client;
@@ -400,7 +400,7 @@ impl Input {
     fn stop_fetching(&self, key: &Key) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::new();
         list.add_partition(&key.0, key.1);
-        self.consumer.incremental_unassign(&list)
+        let_go(&*self.consumer, &list)
     }
 
     /// An error that the consumer reports: most pass by themselves.

@@ -10,7 +10,7 @@ import time
 
 from evidence import BrokerClass
 from generator import NEAR
-from line import LEASE_MS, SESSION_MS, Line, Trouble
+from line import AWAY, LEASE_MS, SESSION_MS, Line, Trouble
 
 # The modes of the broker, by the lies that make them.
 MODES = {
@@ -51,8 +51,6 @@ POINTS = {
 }
 # Points passed once a record rather than once a batch: a later pass is much later.
 PER_RECORD = {"gate/verified": 60, "dispatch/connected": 8, "dispatch/half-written": 8, "dispatch/all-written": 8, "dispatch/answer-read": 12}
-# The exit code of a role that cannot start because a service is away.
-AWAY = 69
 # An armed process that does not come to its point within this time did not die there, seconds.
 POINT_LIMIT_S = 60
 

@@ -68,11 +68,15 @@ class State:
 
 
 def missing(made: dict) -> list[str]:
-    """What there must be in the end and is not there yet."""
+    """What there must be in the end and is not there yet; promised times that were not kept, too."""
     have = {"pointed kills": made["pointed"], "random kills": made["random"], "orders": made["orders"], "zombies": made["zombies"]}
     left = [f"{TARGETS[what] - n:,} {what} of {TARGETS[what]:,}" for what, n in have.items() if n < TARGETS[what]]
     cells, of = made["cells_of"], made["batches"]
     left += [f"{len(cells['missing'])} cells of {cells['of']}"] if cells["missing"] else []
+    for name, most in report.PROMISED.items():
+        p99, what = made[name]["p99"], name.removesuffix("_ms").replace("_", " ")
+        if p99 is None or p99 > most:
+            left.append(f"{what} within {most / 1000:g} s: " + ("not measured yet" if p99 is None else f"p99 is {p99 / 1000:.1f} s"))
     return left + ([f"{of['of'] - of['finished']} batches of {of['of']}"] if of["finished"] < of["of"] else [])
 
 

@@ -31,6 +31,8 @@ NOCTUS = Path(os.environ.get("NOCTUS_EXECUTABLE", ROOT / "target" / "debug" / "n
 BROKER = Path(os.environ.get("NOCTUS_BROKER_EXECUTABLE", NOCTUS))
 START = "start the services with: tests/stack/up"
 PARTITIONS = 4
+# The exit code of a role or a command for which a service is away.
+AWAY = 69
 SESSION_MS = 1_500
 LEASE_MS = 1_500
 # Beside the tables, in the campaign's own database: every move of an input position, every state of an order and every holder

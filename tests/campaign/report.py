@@ -112,7 +112,7 @@ def is_good(report: dict) -> bool:
     return not report["violations"] and not report["failures"] and report["planted_caught"] == report["planted_total"]
 
 
-# Where a time is promised, milliseconds; held against the times of batches that were alone on the machine, if there are any.
+# Where a time is promised (p99), milliseconds. Recoveries are held against it where nothing else was on the machine.
 PROMISED = {"recovery_alone_ms": 3_000, "postgres_ms": 5_000, "kafka_ms": 12_000, "unknown_ms": 10_000}
 
 

@@ -6,8 +6,10 @@ What was stopped is written down here as the command told it; whether it was is 
 import json
 import time
 
+import psycopg
+
 from generator import HALTED, WORKING
-from line import Line, Trouble
+from line import AWAY, Line, Trouble
 
 # A halt is asked for again for so long until it is acknowledged: a sender that was killed still has its lease.
 HALT_S = 60
@@ -56,13 +58,16 @@ def _halt(line: Line, schedule, told: list, symbol: str, what: str, at_least: in
 def cancels(line: Line, schedule, told: list) -> None:
     """One order after the other, picked at random from those that wait or work, is cancelled by hand."""
     while not schedule.ending.wait(schedule.random.uniform(0.1, 0.4)):
-        found = line.ask(NEXT, WORKING)
+        try:
+            found = line.ask(NEXT, WORKING)
+        except psycopg.OperationalError:
+            continue  # a fault of the campaign's own: Postgres is away
         if not found:
             continue
         key = found[0][0]
         command = ("orders", "cancel", key, "--reason", "campaign", "--by", "auditor", "--timeout", "1", "--json")
-        answer = line.noctus(*command, expect=(0, 1)).strip()
-        if answer:  # empty: it was over, or of unknown outcome, and nothing was noted
+        answer = line.noctus(*command, expect=(0, 1, AWAY)).strip()
+        if answer:  # empty: it was over, or of unknown outcome, or Postgres is away; nothing was noted, as far as one knows
             told.append({"key": key, **json.loads(answer)})
             schedule.count("an order cancelled by hand")
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
@@ -52,7 +53,7 @@ fn keys(list: &TopicPartitionList) -> Vec<Key> {
 fn unassign(
     consumer: &BaseConsumer<Rebalances>,
     list: &TopicPartitionList,
-) -> Result<(), rdkafka::error::KafkaError> {
+) -> Result<(), KafkaError> {
     let assigned = consumer.assignment()?;
     let mut leaving = TopicPartitionList::new();
     for element in list.elements() {
@@ -60,7 +61,17 @@ fn unassign(
             leaving.add_partition(element.topic(), element.partition());
         }
     }
-    consumer.incremental_unassign(&leaving)
+    let_go(consumer, &leaving)
+}
+
+/// Ends reading these partitions. librdkafka remembers of one that it is paused, also when it comes back: nobody would
+/// resume it then, and it would never be read again (F34).
+pub fn let_go<C: ConsumerContext, T: Consumer<C>>(
+    consumer: &T,
+    partitions: &TopicPartitionList,
+) -> Result<(), KafkaError> {
+    consumer.resume(partitions)?;
+    consumer.incremental_unassign(partitions)
 }
 
 impl ClientContext for Rebalances {
@@ -97,5 +108,49 @@ impl ConsumerContext for Rebalances {
         };
         // Nobody listens only while the reader is being dropped.
         let _ = self.tell.send(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use rdkafka::ClientConfig;
+    use rdkafka::Offset;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Whether a record comes.
+    fn comes(consumer: &BaseConsumer) -> bool {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(Ok(_)) = consumer.poll(Duration::from_millis(100)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn f34_a_partition_that_was_let_go_while_it_was_paused_is_read_when_it_comes_back() {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("paused", 1, 1).expect("a topic");
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "paused");
+        let producer: BaseProducer = config.create().expect("a producer");
+        producer.send(BaseRecord::<[u8], _>::to("paused").payload("one")).expect("it is taken");
+        producer.flush(PATIENCE).expect("it is acknowledged");
+        let consumer: BaseConsumer = config.create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset("paused", 0, Offset::Offset(0)).expect("an offset");
+        consumer.incremental_assign(&list).expect("it is assigned");
+        assert!(comes(&consumer));
+        consumer.pause(&list).expect("it is paused");
+        let_go(&consumer, &list).expect("it is let go");
+        consumer.incremental_assign(&list).expect("it comes back");
+        assert!(comes(&consumer), "from the same offset again");
     }
 }
