@@ -196,7 +196,8 @@ const NO_CODES: &[&str] = &[
     "exec_seq",
     "received_at", // fields
     "client_order_id_taken",
-    "not_working", // the broker's words of a replace
+    "not_working",   // the broker's words of a replace
+    "cannot_cancel", // the paper broker's of a cancel
 ];
 
 #[test]
