@@ -25,6 +25,7 @@ pub(crate) mod road;
 mod safe;
 pub(crate) mod send;
 pub(crate) mod settle;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +39,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::broker::Broker;
-use self::broker::handshake::{HandshakeError, Known, shake_hands};
+use self::broker::handshake::{HandshakeError, Known};
 use self::broker::protocol::{OrderView, PlaceOrder};
 use self::broker::rest::Rest;
 use self::cancel::Cancels;
@@ -50,7 +51,6 @@ use self::heed::Ear;
 use self::lanes::Lanes;
 use self::placing::place_order;
 use self::replace::Replaces;
-use self::safe::Outage;
 use crate::kafka::registry::RegistryError;
 use crate::owed::Emitter;
 use crate::pg::lanes::LaneKey;
@@ -166,7 +166,7 @@ pub async fn run_with(
     broker: Arc<dyn Broker>,
     stop: CancellationToken,
 ) -> Result<(), DispatchError> {
-    let Some(dispatch) = start(ctx, broker, &stop).await? else { return Ok(()) };
+    let Some(dispatch) = start::start(ctx, broker, &stop).await? else { return Ok(()) };
     let config = dispatch.ctx.config.clone();
     let wake = Arc::new(Notify::new());
     tokio::spawn(listen(config.database.url.clone(), OUTBOX_CHANNEL, wake.clone(), stop.clone()));
@@ -325,77 +325,6 @@ impl Flights {
         }
         Ok(())
     }
-}
-
-/// What a start has got so far; each part once, however often it is tried.
-#[derive(Default)]
-struct Begun {
-    scribe: Option<Scribe>,
-    emitter: Option<Emitter>,
-    halts: Option<Halts>,
-}
-
-/// Schemas, halts, handshake. Waits for a service that is away, and in SAFE for a broker that refuses us; a wrong
-/// broker ends the role (F61).
-async fn start(
-    ctx: Context,
-    broker: Arc<dyn Broker>,
-    stop: &CancellationToken,
-) -> Result<Option<Arc<Dispatch>>, DispatchError> {
-    let door = Arc::new(Door::new(&ctx, broker, stop.clone()));
-    let (mut begun, mut outage) = (Begun::default(), Outage::default());
-    loop {
-        let error = match prepare(&ctx, &door, &mut begun, stop).await {
-            Ok(dispatch) => return Ok(Some(Arc::new(dispatch))),
-            Err(error) if error.disposition() == Disposition::Halt => return Err(error),
-            Err(error) => error,
-        };
-        tracing::warn!(%error, "dispatch cannot start yet");
-        ctx.health.not_ready("dispatch", error.to_string());
-        let refused = matches!(&error, DispatchError::Handshake(e) if safe::is_refusal(e));
-        let pause = if refused { outage.pause() } else { RETRY };
-        if let (true, Some(why), Some(scribe), Some(emitter)) =
-            (refused, door.safe.why(), &begun.scribe, &begun.emitter)
-        {
-            outage.tell(&ctx, scribe, emitter, &why).await;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(None),
-            () = tokio::time::sleep(pause) => {}
-        }
-        if refused {
-            door.renew_secret();
-        }
-    }
-}
-
-async fn prepare(
-    ctx: &Context,
-    door: &Arc<Door>,
-    begun: &mut Begun,
-    stop: &CancellationToken,
-) -> Result<Dispatch, DispatchError> {
-    let scribe = match &begun.scribe {
-        Some(scribe) => scribe.clone(),
-        None => begun.scribe.insert(Scribe::new(&ctx.config, &ctx.registry).await?).clone(),
-    };
-    let emitter = match &begun.emitter {
-        Some(emitter) => emitter.clone(),
-        None => begun.emitter.insert(Emitter::start(ctx, stop.clone())?).clone(),
-    };
-    let halts = match &begun.halts {
-        Some(halts) => halts.clone(),
-        None => begun.halts.insert(Halts::watch(ctx, door.clone(), stop.clone()).await?).clone(),
-    };
-    let known = shake_hands(&**door, &ctx.config.broker.environment).await?;
-    // Before the first attempt refers to it.
-    let (batch, events) = hourly::note(ctx, &scribe, &known).await?;
-    emitter.emit(emitter.room_now(), batch, events);
-    door.shaken_hands(&known);
-    door.share(hourly::senders(ctx).await?);
-    door.safe.end();
-    let (known, stop, ctx) = (ArcSwap::from_pointee(known), stop.clone(), ctx.clone());
-    Ok(Dispatch { broker: door.clone(), known, scribe, halts, emitter, stop, ctx })
 }
 
 /// Waits for answers on their way, settles them, and lets the lanes go.

@@ -90,13 +90,13 @@ impl Pace {
     }
 
     /// Nothing is called for so long.
-    pub fn keep_quiet(&self, for_: Duration, why: &'static str) {
-        let until = boot().after(for_);
+    pub fn keep_quiet(&self, time: Duration, why: &'static str) {
+        let until = boot().after(time);
         let mut state = self.state();
         if state.quiet_until.is_none_or(|known| known < until) {
             if !state.is_quiet(boot()) {
                 self.metrics.broker_pauses.with_label_values(&[why]).inc();
-                tracing::warn!(why, ms = for_.as_millis(), "the broker is left in peace");
+                tracing::warn!(why, ms = time.as_millis(), "the broker is left in peace");
             }
             state.quiet_until = Some(until);
         }

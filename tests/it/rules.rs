@@ -198,6 +198,7 @@ const NO_CODES: &[&str] = &[
     "client_order_id_taken",
     "not_working",
     "filled_meanwhile", // the broker's words of a replace
+    "cannot_cancel",    // the paper broker's of a cancel
     "cancel_wanted",
     "broker_no_replace",
     "too_much_filled", // codes of commands
