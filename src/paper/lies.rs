@@ -64,6 +64,9 @@ pub struct Lies {
     /// Orders cannot be asked about
     #[arg(long)]
     pub no_query: bool,
+    /// Orders cannot be replaced
+    #[arg(long)]
+    pub no_replace: bool,
     /// Never tell every N-th event
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub drop_event_every: u64,

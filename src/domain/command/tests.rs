@@ -165,7 +165,7 @@ proptest! {
         }
         // Nothing is wanted of an order that is not the command's own.
         if target == Target::OtherLane || target == Target::NotSent {
-            prop_assert_eq!(verdict.effect, Effect::None);
+            prop_assert_eq!(&verdict.effect, &Effect::None);
         }
         prop_assert!(is_cancel || verdict.effect != Effect::Cancel);
     }
