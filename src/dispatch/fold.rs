@@ -3,6 +3,8 @@
 //! Invariants (C-RISK-8): a reservation leaves `working` once, into the position or back; and what a step moves is a
 //! function of the steps before it, not of which were found together, so that it can be made again from the events.
 
+mod replaced;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,10 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::broker::events;
+pub use self::replaced::is_replaced;
 use super::broker::protocol::{Capabilities, OrderView};
 use super::events::{AlertSeen, ReplaceEnded, StepSeen};
-use crate::domain::event::{Fill, OrderStatus, Replaced, Severity};
+use crate::domain::event::{Fill, OrderStatus, Severity};
 use crate::domain::lots;
 use crate::domain::money::fits_wire;
 use crate::domain::order::{Action, Event, Order, Step};
@@ -22,7 +24,7 @@ use crate::domain::position::{Position, losses_in_a_row, share, utc_day};
 use crate::domain::request::Side;
 use crate::domain::text::IdempotencyKey;
 use crate::pg::outbox::{NextQuestion, OrderRow, Settled};
-use crate::pg::replaces::{AtBroker, InForce, Replacement};
+use crate::pg::replaces::Replacement;
 use crate::pg::risk::PositionRow;
 use crate::runtime::faults::is_planted;
 
@@ -235,14 +237,6 @@ pub fn fold(
     fold.out
 }
 
-/// The broker's word for an order whose place another one took.
-pub const REPLACED: &str = "replaced";
-
-/// Whether an event says so.
-pub fn is_replaced(event: &Event) -> bool {
-    matches!(event, Event::Cancel { code } if code == REPLACED)
-}
-
 impl Fold<'_> {
     /// What the finding means in the state the order is in; returns when the broker is asked next.
     fn find(&mut self, manners: &Manners) -> NextQuestion {
@@ -420,61 +414,6 @@ impl Fold<'_> {
         self.out.settled.quarantined.push(label);
     }
 
-    /// Whether a fact is one of our order's. Of an order whose place another one took since it was asked about only
-    /// fills are; and while another may have taken it, that it is over as `replaced` says nothing.
-    fn is_of_ours(&self, event: &Event) -> bool {
-        if self.is_of_another() {
-            return matches!(event, Event::Fill(_));
-        }
-        let may_be = self.row.replace.as_ref().is_some_and(|replacement| replacement.asked > 0);
-        !(may_be && is_replaced(event))
-    }
-
-    /// Whether the finding is about an order whose place another one has taken since.
-    fn is_of_another(&self) -> bool {
-        self.outcome.row.at_broker != self.row.at_broker
-    }
-
-    /// Other terms are in force. What an older command wanted is over.
-    fn replaced(&mut self, command: &IdempotencyKey, view: Option<&OrderView>) {
-        let Some(replacement) = self.row.replace.as_deref().filter(|r| r.key == *command) else {
-            return;
-        };
-        let at_broker = view.map(|view| AtBroker {
-            order_id: view.order.client_order_id.clone(),
-            qty: view.order.qty,
-        });
-        let order_id = at_broker.as_ref().map(|at| at.order_id.clone());
-        let in_force = InForce { terms: replacement.terms.clone(), at_broker, order_id };
-        self.out.settled.in_force = Some(in_force);
-        let seq = self.out.settled.exec_seq;
-        self.apply(&Event::Replace { qty: replacement.terms.qty });
-        if self.out.settled.exec_seq == seq {
-            self.out.settled.in_force = None;
-            return self.replace_ended(Some("too_late"));
-        }
-        self.replace_ended(None);
-        for event in view.map(events).unwrap_or_default() {
-            self.apply(&event);
-        }
-    }
-
-    /// Notes once how the replacement on its way ended; what is reserved for it on top is free, or part of the terms.
-    fn replace_ended(&mut self, code: Option<&str>) {
-        let Some(replacement) = self.row.replace.as_deref() else { return };
-        if self.out.replace.is_some() {
-            return;
-        }
-        self.out.trace_moved -= replacement.reserved;
-        let (status, at) = (self.order.status, self.outcome.at);
-        let reason = match code {
-            None => format!("the terms are in force: {} in all", replacement.terms.qty.normalize()),
-            Some(code) => format!("the order goes on as it was, or has ended ({code})"),
-        };
-        let code = code.map(String::from);
-        self.out.replace = Some(ReplaceEnded { code, reason, status, at });
-    }
-
     fn alert(
         &mut self,
         policy_name: &'static str,
@@ -637,22 +576,6 @@ impl Fold<'_> {
         let left = self.out.settled.working_qty;
         self.take_working(left);
         self.out.trace_moved -= self.share(left);
-    }
-
-    /// Lets go of what is still reserved, and takes what the new terms ask for the rest.
-    fn reprice(&mut self) -> Option<Replaced> {
-        let terms = self.out.settled.in_force.as_ref()?.terms.clone();
-        let (left, works) = (self.out.settled.working_qty, self.order.unfilled());
-        self.out.trace_moved -= self.share(left);
-        self.take_working(left - works);
-        self.in_force = (terms.qty, terms.opening_notional);
-        self.out.trace_moved += self.share(works);
-        Some(Replaced {
-            limit_price: terms.limit_price,
-            working_qty: works,
-            opening_qty: terms.opening_qty,
-            opening_notional: terms.opening_notional,
-        })
     }
 
     fn share(&self, part: Decimal) -> Decimal {

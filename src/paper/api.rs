@@ -182,6 +182,10 @@ async fn replace(
 ) -> Result<Response, Answer> {
     shared.is_meant(&headers)?;
     let with: ReplaceOrder = parse(&body)?;
+    if !shared.desk().replaces_orders() {
+        let detail = "orders cannot be replaced";
+        return Err(refusal(StatusCode::NOT_IMPLEMENTED, "not_supported", detail, None));
+    }
     carry_out(&shared, &cut, Call::Replace, &id, |desk, _| {
         placed(desk.replace(&id, with, clock::now()))
     })

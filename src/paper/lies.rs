@@ -64,6 +64,9 @@ pub struct Lies {
     /// Orders cannot be asked about
     #[arg(long)]
     pub no_query: bool,
+    /// Orders cannot be replaced
+    #[arg(long)]
+    pub no_replace: bool,
     /// Refuse every N-th cancel (cannot_cancel); the order goes on working
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub refuse_cancel_every: u64,

@@ -43,6 +43,11 @@ impl Desk {
         !self.lies.no_query
     }
 
+    /// Whether orders can be replaced now.
+    pub fn replaces_orders(&self) -> bool {
+        !self.lies.no_replace
+    }
+
     /// Orders in the order in which they came.
     pub fn orders(&self, after: usize, limit: usize) -> Vec<OrderView> {
         self.book.orders().iter().skip(after).take(limit).cloned().collect()
@@ -152,7 +157,7 @@ pub(super) fn claims(environment: &str, lies: &Lies) -> Capabilities {
         visible_within_ms: lies.visible_after_ms,
         honours_accept_by: true,
         cancel: true,
-        replace: true,
+        replace: !lies.no_replace,
         events: !lies.no_events,
         positions: true,
         rate_limits: rate_limits(lies.orders_per_s),

@@ -242,3 +242,23 @@ async fn what_a_limit_a_halt_or_a_cancel_forbids_is_refused_and_a_cancel_still_g
     rest(&line, 1).await;
     assert_eq!(line.ask(&state_of("tight-0001")).await, "CANCELLED");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_replaces_nothing_is_not_asked_to_and_the_order_goes_on_as_it_was() {
+    let mut line = line().await;
+    let address = line.broker.url.trim_start_matches("http://").to_string();
+    line.broker.kill();
+    line.broker.restart_at(&address, &["--no-replace"]);
+    let (_gate, _dispatch, _sink) =
+        (line.start("gate"), line.start("dispatch"), line.start("sink"));
+    working(&line, "stays-0001").await;
+    let before = reserved(&line).await;
+    let terms = json!({"qty": "2", "limit_price": "1.75"});
+    produce(&line, &[replace("replace-0001", "stays-0001", terms)]).await;
+    line.until(&outcome_of("replace-0001"), "FAILED broker_no_replace").await;
+    assert_eq!(reserved(&line).await, before, "what was held on top is free again");
+    assert_eq!(line.broker.orders().len(), 1);
+    fill(&line, "stays-0001", "3").await;
+    rest(&line, 1).await;
+    assert_eq!(chain(&line).await, "SENT 3, ACCEPTED 3, FILLED 3");
+}
