@@ -53,7 +53,8 @@ impl Lease {
 /// Until when an order may be written, from its row read by a statement sent at `asked`: as long as it lives, and if
 /// it is sent again, as long as the broker knows it again.
 pub fn alive_until(order: &OrderRow, capabilities: &Capabilities, asked: Boot) -> Option<Boot> {
-    let known = if order.unsure_before { resend_until(capabilities, order) } else { None };
+    let is_again = order.unsure_before && !is_planted("late-resend");
+    let known = if is_again { resend_until(capabilities, order) } else { None };
     let until = match (order.send_by, known) {
         (Some(life), Some(known)) => life.min(known),
         (life, known) => life.or(known)?,
@@ -75,11 +76,7 @@ pub fn may_write(
 }
 
 /// Whether at `now` the order still lives and its lane is still ours.
-pub fn in_time(
-    lease: &Lease,
-    alive_until: Option<Boot>,
-    now: Boot,
-) -> Result<(), &'static str> {
+pub fn in_time(lease: &Lease, alive_until: Option<Boot>, now: Boot) -> Result<(), &'static str> {
     if alive_until.is_some_and(|end| now >= end) {
         return Err("too_old");
     }

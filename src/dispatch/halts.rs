@@ -141,7 +141,9 @@ impl Halts {
         if host.as_ref().is_some_and(|host| host.holds(&seen.halts)) {
             return Err("halted_here");
         }
-        if !is_fresh(seen.at, boot()) || host.as_ref().is_some_and(|host| !is_fresh(host.at, boot())) {
+        if !is_fresh(seen.at, boot())
+            || host.as_ref().is_some_and(|host| !is_fresh(host.at, boot()))
+        {
             return Err("halts_not_read");
         }
         Ok(Pass { _known: seen.known.clone(), _host: host.map(|host| host.known.clone()) })

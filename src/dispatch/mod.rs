@@ -33,10 +33,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::broker::Broker;
 use self::broker::handshake::{HandshakeError, Known, shake_hands};
 use self::broker::protocol::{OrderView, PlaceOrder};
 use self::broker::rest::Rest;
-use self::broker::Broker;
 use self::cancel::Cancels;
 use self::events::Scribe;
 use self::fold::{Manners, Outcome};

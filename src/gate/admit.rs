@@ -147,7 +147,8 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     if !fenced.is_empty() {
         return Err(AdmitError::Fenced(fenced));
     }
-    let (mut admitted, mut admission) = judged(batch, locked, policies, &quotes.read(), clock::now());
+    let (mut admitted, mut admission) =
+        judged(batch, locked, policies, &quotes.read(), clock::now());
     crash_point("gate/judged");
     if is_planted("lock-missing-rows") {
         tokio::time::sleep(PLANTED_PAUSE).await;

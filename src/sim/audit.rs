@@ -101,7 +101,8 @@ impl World {
 
     /// Each decision of a batch that is about to be committed keeps the caps, by what the orders say (I7).
     pub(super) fn audit_decisions(&mut self, admitted: &Admitted, admission: &Admission) {
-        let mut rows: Vec<&LedgerRow> = admission.rows.iter().filter(|r| r.state == "NEW").collect();
+        let mut rows: Vec<&LedgerRow> =
+            admission.rows.iter().filter(|r| r.state == "NEW").collect();
         rows.sort_by_key(|row| row.nth);
         let mut earlier: Vec<&LedgerRow> = Vec::new();
         for row in rows {
@@ -133,7 +134,10 @@ impl World {
         let reduces = row.decided_qty.min((-worst).max(Decimal::ZERO));
         let key = &row.key;
         if row.opening_qty < row.decided_qty - reduces {
-            return Some(format!("{key} opens {} by {worst}, told {}", row.decided_qty, row.opening_qty));
+            return Some(format!(
+                "{key} opens {} by {worst}, told {}",
+                row.decided_qty, row.opening_qty
+            ));
         }
         let limits = self.plan.policies.risk.for_symbol(&Symbol::new(&row.symbol).ok()?);
         let unit = match limits.notional_basis {
@@ -154,9 +158,8 @@ impl World {
     }
 
     fn held_by_trace(&self, account: &str, trace: &str) -> Decimal {
-        let of = |o: &&Sendable| {
-            o.row.account.as_str() == account && o.row.trace_id.as_str() == trace
-        };
+        let of =
+            |o: &&Sendable| o.row.account.as_str() == account && o.row.trace_id.as_str() == trace;
         let held = |o: &Sendable| {
             let kept = match o.row.state.is_final() {
                 true => self.filled(&o.row.key).min(o.row.qty),
@@ -172,10 +175,8 @@ impl World {
         for request in &batch.requests {
             let place = (request.record.partition, request.record.offset);
             let key = request.keys[0].as_str();
-            let is_conflict = admitted
-                .conflicts
-                .iter()
-                .any(|c| (c.record.partition, c.record.offset) == place);
+            let is_conflict =
+                admitted.conflicts.iter().any(|c| (c.record.partition, c.record.offset) == place);
             let stored = self.db.ids.get(key).and_then(|id| self.db.rows.get(id));
             let end = match stored {
                 _ if is_conflict => End::Conflict,
@@ -195,8 +196,11 @@ impl World {
                 self.now,
                 format_args!(
                     "gate {which} decides {} {} {} of {}, opening {:?}",
-                    decision.idempotency_key, decision.action.as_str(), decision.decided_qty,
-                    decision.requested_qty, decision.opening_qty,
+                    decision.idempotency_key,
+                    decision.action.as_str(),
+                    decision.decided_qty,
+                    decision.requested_qty,
+                    decision.opening_qty,
                 ),
             );
             self.audit.decisions.push(decision);
@@ -213,15 +217,15 @@ impl World {
         lanes.sort();
         lanes.dedup();
         for lane in lanes {
-            let Some(risk) = self.db.risk.get(&(lane.account.clone(), lane.symbol.clone())) else {
-                continue;
-            };
+            let risk = self.db.risk.get(&(lane.account.clone(), lane.symbol.clone()));
+            let risk = risk.cloned().unwrap_or_default();
             let (position, buys) = self.exposure(&lane, Side::Buy);
             let (_, sells) = self.exposure(&lane, Side::Sell);
             let stored = (risk.position, risk.working_buy, risk.working_sell);
             if stored != (position, buys, sells) {
                 let live = (position, buys, sells);
-                return self.violate("reserved", format!("{lane:?}: stored {stored:?}, live {live:?}"));
+                return self
+                    .violate("reserved", format!("{lane:?}: stored {stored:?}, live {live:?}"));
             }
         }
     }
@@ -231,7 +235,8 @@ impl World {
         let seq = seen.exec_seq - 1;
         let known = self.audit.newest.get(row.key.as_str()).map(|(state, seq, _)| (*state, *seq));
         if known.unwrap_or((OrderStatus::New, 0)) != (before, seq) {
-            return self.violate("steps", format!("{}: claimed at {before:?} {seq}, {known:?}", row.key));
+            return self
+                .violate("steps", format!("{}: claimed at {before:?} {seq}, {known:?}", row.key));
         }
         self.audit_told(row, exec_event("simulated", row, &row.key, seen.clone()));
     }
@@ -243,7 +248,9 @@ impl World {
         let (state, seq, executed) = self.audit.newest.get(&key).copied().unwrap_or(new);
         // A claim tells nothing of quantities.
         let grows = event.status == OrderStatus::Sent || event.executed_qty >= executed;
-        if event.exec_seq != seq + 1 || !grows || !is_legal(state, event.status, event.last_fill.is_some())
+        if event.exec_seq != seq + 1
+            || !grows
+            || !is_legal(state, event.status, event.last_fill.is_some())
         {
             let seen = format!(
                 "{key}: {state:?} {executed} step {seq}, then {:?} {} step {}",
@@ -270,7 +277,10 @@ impl World {
             code => code.starts_with("asked_in_vain:"),
         };
         if !may {
-            self.violate("parked", format!("{} is PARKED ({code}) at a broker of this class", row.key));
+            self.violate(
+                "parked",
+                format!("{} is PARKED ({code}) at a broker of this class", row.key),
+            );
         }
     }
 
@@ -292,13 +302,19 @@ impl World {
         let seen = if !owns {
             Some(("lease", format!("{name} writes {key} in a lane that is not its own")))
         } else if stored != Some((OrderStatus::Sent, row.attempt_no)) {
-            Some(("attempt", format!("{name} writes attempt {} of {key}: {stored:?}", row.attempt_no)))
+            Some((
+                "attempt",
+                format!("{name} writes attempt {} of {key}: {stored:?}", row.attempt_no),
+            ))
         } else if !self.db.attempts.contains_key(&(key.to_string(), row.attempt_no)) {
             Some(("attempt", format!("{name} writes {key} without an attempt row")))
         } else if row.send_by.is_some_and(|by| now > by) {
             Some(("life", format!("{name} writes {key} at {now}, to be sent by {:?}", row.send_by)))
         } else if !self.manners.capabilities.dedupes_by_client_id && writes > 1 {
-            Some(("one send", format!("{key} is written {writes} times, and the broker does not dedupe")))
+            Some((
+                "one send",
+                format!("{key} is written {writes} times, and the broker does not dedupe"),
+            ))
         } else if let Some(number) = self.halted(row) {
             Some(("halt", format!("{name} writes {key} after halt {number} was acknowledged")))
         } else {
@@ -312,11 +328,13 @@ impl World {
 
     /// An acknowledged halt that an order's write breaks (C-OUT-6, C-OUT-7).
     fn halted(&self, row: &OrderRow) -> Option<i64> {
-        let covers = |scope: &Option<String>, of: Option<&str>| scope.is_none() || scope.as_deref() == of;
+        let covers =
+            |scope: &Option<String>, of: Option<&str>| scope.is_none() || scope.as_deref() == of;
         let breaks = |number: &&i64| {
             let Some(halt) = self.db.halts.get(**number as usize - 1) else { return false };
             let same = |h: &&super::db::Declared| {
-                (&h.account, &h.symbol, &h.strategy) == (&halt.account, &halt.symbol, &halt.strategy)
+                (&h.account, &h.symbol, &h.strategy)
+                    == (&halt.account, &halt.symbol, &halt.strategy)
             };
             let in_force = self.db.halts.iter().filter(same).all(|h| h.number <= halt.number);
             covers(&halt.account, Some(&row.account))
@@ -333,7 +351,8 @@ impl World {
         use OrderStatus::{New, Parked, Sent, Unknown};
         let lane = row.lane();
         let (halts, caps) = (self.db.halt_rows(), &self.manners.capabilities);
-        let unsure = |o: &Sendable| matches!(o.row.state, Sent | Unknown | Parked) && o.row.id != row.id;
+        let unsure =
+            |o: &Sendable| matches!(o.row.state, Sent | Unknown | Parked) && o.row.id != row.id;
         let reduces = row.opening_qty.is_zero();
         let any_unsure = self.db.orders_of(&lane).any(unsure);
         let wanted = |o: &Sendable| {

@@ -15,6 +15,9 @@ use crate::dispatch::broker::{Asked, Moved, NoAnswer, Placed};
 use crate::domain::event::Fill;
 use crate::domain::request::{OrderType, TimeInForce};
 
+/// The planted mistake of a broker that says it dedupes and does not.
+pub const BROKER_FORGETS: &str = "broker-forgets";
+
 /// Where an answer goes: the sender, its life, the flight, the token.
 pub type Reply = (usize, u32, u64, u64);
 
@@ -52,8 +55,6 @@ pub struct Taken {
     visible_us: u64,
     /// A fill came after its end.
     pub is_late: bool,
-    /// An event about it was not told, or not yet.
-    pub is_untold: bool,
 }
 
 /// The broker.
@@ -112,7 +113,10 @@ impl World {
             Call::Place { order, .. } => {
                 self.journal.note(
                     self.now,
-                    format_args!("sender {which} writes {} {:?} {}", order.client_order_id, order.side, order.qty),
+                    format_args!(
+                        "sender {which} writes {} {:?} {}",
+                        order.client_order_id, order.side, order.qty
+                    ),
                 );
                 if self.strikes(Fault::ResetBefore) {
                     return self.replies(reply, Answer::Placed(unknown("reset", 0)), way);
@@ -211,7 +215,7 @@ impl World {
     /// Takes an order, once per client order id as far as it dedupes.
     fn takes_order(&mut self, order: PlaceOrder) -> OrderView {
         let caps = &self.plan.capabilities;
-        let dedupes = caps.dedupes_by_client_id && !self.planted.contains(&"no-dedupe");
+        let dedupes = caps.dedupes_by_client_id && !self.planted.contains(&BROKER_FORGETS);
         let horizon = caps.dedupe_horizon_s.map(|s| s * SECOND);
         let known = self.broker.of(&order.client_order_id).next().filter(|known| {
             dedupes && horizon.is_none_or(|horizon| self.now < known.received_us + horizon)
@@ -220,7 +224,9 @@ impl World {
             return OrderView { duplicate: true, ..known.view.clone() };
         }
         let visible_us = match self.strikes(Fault::NotVisible) {
-            true => self.now + self.chance.between(0, self.plan.capabilities.visible_within_ms) * MS,
+            true => {
+                self.now + self.chance.between(0, self.plan.capabilities.visible_within_ms) * MS
+            }
             false => self.now,
         };
         let at = self.broker.orders.len();
@@ -250,8 +256,7 @@ impl World {
             format_args!("broker takes {id} as {} {}", view.order_ref, rejected.unwrap_or("")),
         );
         self.broker.by_id.entry(id).or_default().push(at);
-        let taken =
-            Taken { view, received_us: self.now, visible_us, is_late: false, is_untold: false };
+        let taken = Taken { view, received_us: self.now, visible_us, is_late: false };
         self.broker.orders.push(taken);
         self.audit_taken(at);
         if rejected.is_none() {
@@ -365,7 +370,6 @@ impl World {
     /// Tells everybody who listens how an order is now.
     fn tells(&mut self, at: usize) {
         if !self.plan.capabilities.events {
-            self.broker.orders[at].is_untold = true;
             return;
         }
         let mut view = self.broker.orders[at].view.clone();
@@ -375,16 +379,13 @@ impl World {
             view.fills.push(fill);
         }
         for which in 0..self.senders.len() {
-            // Who dies before it acts on what it heard has heard nothing.
-            let dies = self.plan.rates[Fault::SenderDies as usize] > 0;
-            self.broker.orders[at].is_untold |= dies;
             if self.strikes(Fault::EventLost) || self.senders[which].is_down {
-                self.broker.orders[at].is_untold = true;
                 continue;
             }
             let times = if self.strikes(Fault::EventTwice) { 2 } else { 1 };
             for _ in 0..times {
-                let late = if self.strikes(Fault::EventLate) { self.chance.between(0, 5_000) } else { 0 };
+                let late =
+                    if self.strikes(Fault::EventLate) { self.chance.between(0, 5_000) } else { 0 };
                 let wait = self.chance.between(500, 20_000) + late * MS;
                 let life = self.senders[which].life;
                 self.after(wait, Event::Heard(which, life, Box::new(view.clone())));
@@ -396,7 +397,8 @@ impl World {
         if self.strikes(Fault::CancelFails) && self.chance.permille(500) {
             return;
         }
-        let found = self.broker.by_id.get(&order.client_order_id).and_then(|all| all.first()).copied();
+        let found =
+            self.broker.by_id.get(&order.client_order_id).and_then(|all| all.first()).copied();
         let moved = match found {
             None => Moved::NotFound,
             Some(at) if self.broker.orders[at].view.order != order => {
@@ -413,7 +415,8 @@ impl World {
             }
             Some(at) => Moved::Known(Box::new(self.broker.orders[at].view.clone())),
         };
-        let moved = if self.strikes(Fault::CancelFails) { moved_unknown("broker_error") } else { moved };
+        let moved =
+            if self.strikes(Fault::CancelFails) { moved_unknown("broker_error") } else { moved };
         self.replies(reply, Answer::Cancelled(moved), way);
     }
 

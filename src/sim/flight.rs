@@ -115,13 +115,15 @@ impl World {
         if self.strikes(Fault::SenderDies) {
             self.senders[which].is_down = true;
             let away = self.chance.between(50, 4_000) * MS;
-            self.journal.note(self.now, format_args!("sender {which} dies in the middle of a send"));
+            self.journal
+                .note(self.now, format_args!("sender {which} dies in the middle of a send"));
             return self.after(away, Event::Starts(super::Worker::Sender(which)));
         }
         if self.strikes(Fault::SenderSleeps) {
             let wakes = self.now + self.chance.between(50, 6_000) * MS;
             self.senders[which].asleep_until = wakes;
-            self.journal.note(self.now, format_args!("sender {which} sleeps in the middle of a send"));
+            self.journal
+                .note(self.now, format_args!("sender {which} sleeps in the middle of a send"));
             return self.at(wakes, Event::Flight(which, life, number, signal));
         }
         let Some(flight) = self.senders[which].flights.remove(&number) else { return };
@@ -206,9 +208,7 @@ impl World {
     /// Keys of a batch that were answered before the order at hand.
     fn answered_of(&self, flight: &Flight) -> Vec<String> {
         match &flight.task {
-            Task::Lane { outcomes, .. } => {
-                outcomes.iter().map(|o| o.row.key.to_string()).collect()
-            }
+            Task::Lane { outcomes, .. } => outcomes.iter().map(|o| o.row.key.to_string()).collect(),
             _ => vec![],
         }
     }
@@ -342,7 +342,8 @@ impl World {
             if let Some(ends) = outcome.ends {
                 self.db.close_attempt(&outcome.row.key, outcome.attempt_no, ends);
             }
-            refused.extend(outcome.cancel.as_deref().map(|answer| (outcome.row.key.as_str(), answer)));
+            refused
+                .extend(outcome.cancel.as_deref().map(|answer| (outcome.row.key.as_str(), answer)));
         }
         self.db.cancels_answered(&refused);
         self.db.cancels_answered(&over);
@@ -365,7 +366,10 @@ impl World {
         let (qty, seq) = (after.executed_qty.normalize(), after.exec_seq);
         self.journal.note(
             self.now,
-            format_args!("sender {which} settles {key}: {from} → {to} {qty} step {seq} {:?}", after.quarantined),
+            format_args!(
+                "sender {which} settles {key}: {from} → {to} {qty} step {seq} {:?}",
+                after.quarantined
+            ),
         );
     }
 }

@@ -198,7 +198,8 @@ impl World {
 
     /// Gives a partition to a gate that is there.
     pub(super) fn assign(&mut self, partition: i32) {
-        let there = |g: &&usize| !self.gates[**g].is_down && self.gates[**g].asleep_until <= self.now;
+        let there =
+            |g: &&usize| !self.gates[**g].is_down && self.gates[**g].asleep_until <= self.now;
         let all: Vec<usize> = (0..self.gates.len()).collect();
         let there: Vec<usize> = all.iter().filter(there).copied().collect();
         if there.is_empty() {
@@ -222,7 +223,8 @@ impl World {
         }
         let tx = self.number();
         let life = self.gates[which].life;
-        if !self.db.lock_all(tx, &[(Lock::Input(partition), false)]) || self.strikes(Fault::DatabaseFails)
+        if !self.db.lock_all(tx, &[(Lock::Input(partition), false)])
+            || self.strikes(Fault::DatabaseFails)
         {
             self.db.unlock(tx);
             return self.after(20 * MS, Event::Gate(which, life, GateStep::Takes(partition)));
@@ -232,8 +234,10 @@ impl World {
         gate.waiting.retain(|(p, _)| *p != partition);
         let (epoch, from) = self.db.take_input(&gate.name, partition);
         gate.parts.insert(partition, Part { epoch, from, read: from });
-        self.journal
-            .note(self.now, format_args!("gate {which} takes input {partition} at {from}, epoch {epoch}"));
+        self.journal.note(
+            self.now,
+            format_args!("gate {which} takes input {partition} at {from}, epoch {epoch}"),
+        );
         self.after(MS, Event::Gate(which, life, GateStep::Polls));
     }
 

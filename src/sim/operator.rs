@@ -1,10 +1,10 @@
 //! People: they halt, wait for the acknowledgement, resume, and cancel orders by hand.
 
+use super::Event;
 use super::World;
 use super::db::Ack;
 use super::fault::Fault;
 use super::plan::{MS, SYMBOLS};
-use super::Event;
 use crate::pg::halts::Scope;
 
 /// What people do next.
@@ -28,7 +28,8 @@ impl World {
     pub(super) fn operator_may(&mut self) {
         let now = self.time();
         if self.strikes(Fault::Halt) {
-            let symbol = self.chance.permille(600).then(|| SYMBOLS[self.chance.index(2)].to_string());
+            let symbol =
+                self.chance.permille(600).then(|| SYMBOLS[self.chance.index(2)].to_string());
             let strategy = self.chance.permille(150).then(|| "Aurus".to_string());
             let mode = if self.chance.permille(750) { "halted" } else { "reduce_only" };
             let scope = Scope { account: None, symbol, strategy };
@@ -55,7 +56,8 @@ impl World {
             Deed::Waits(number) => match self.db.ack(number, now) {
                 Ack::Waits => self.after(20 * MS, Event::Operates(Deed::Waits(number))),
                 Ack::Given => {
-                    self.journal.note(self.now, format_args!("people: halt {number} is acknowledged"));
+                    self.journal
+                        .note(self.now, format_args!("people: halt {number} is acknowledged"));
                     self.operator.acknowledged.push(number);
                     let wait = self.chance.between(50, 3_000) * MS;
                     self.after(wait, Event::Operates(Deed::Resumes(number)));

@@ -81,7 +81,11 @@ impl Plan {
             .map(|(_, _, most)| if chance.permille(350) { chance.between(1, *most) } else { 0 })
             .collect();
         // Some worlds live over midnight.
-        let base = chance.one_of(&["2026-11-23T20:00:00Z", "2026-11-23T20:00:00Z", "2026-11-23T23:59:50Z"]);
+        let base = chance.one_of(&[
+            "2026-11-23T20:00:00Z",
+            "2026-11-23T20:00:00Z",
+            "2026-11-23T23:59:50Z",
+        ]);
         let mut plan = Self {
             base: base.parse().expect("a time"),
             gates: chance.between(1, 3) as usize,
@@ -285,10 +289,10 @@ fn proposals(
 /// What the broker says it is, and is: the classes of C-OUT-2.
 fn capabilities(chance: &mut Chance) -> Capabilities {
     let (dedupes, horizon, queried) = match chance.between(0, 99) {
-        0..=39 => (true, None, true),
-        40..=54 => (true, Some(chance.between(3, 20)), true),
-        55..=61 => (true, None, false),
-        62..=86 => (false, None, true),
+        0..=31 => (true, None, true),
+        32..=49 => (true, Some(chance.between(3, 12)), true),
+        50..=62 => (true, None, false),
+        63..=86 => (false, None, true),
         _ => (false, None, false),
     };
     Capabilities {

@@ -398,7 +398,9 @@ impl Beside {
         match self.key() {
             Some(key) if self.chance.permille(400) => {
                 let tx = client.transaction().await.expect("a transaction");
-                cancels::want(&tx, &key, "cancelled_by_hand", "a test", "test").await.expect("wanted");
+                cancels::want(&tx, &key, "cancelled_by_hand", "a test", "test")
+                    .await
+                    .expect("wanted");
                 tx.commit().await.expect("a commit");
                 self.model.want_cancel(&key, "cancelled_by_hand", now());
             }
@@ -415,8 +417,13 @@ impl Beside {
                 let model = self.model.want_halted(&held, &known, now());
                 self.same("wanted by halts", real as usize, model);
                 // What is asked now is not asked again within this test.
-                let asking: Vec<String> = self.model.cancels.iter()
-                    .filter(|(_, c)| c.asked > 0).map(|(key, _)| key.clone()).collect();
+                let asking: Vec<String> = self
+                    .model
+                    .cancels
+                    .iter()
+                    .filter(|(_, c)| c.asked > 0)
+                    .map(|(key, _)| key.clone())
+                    .collect();
                 let asking: Vec<&str> = asking.iter().map(String::as_str).collect();
                 let real = cancels::due(&client, &held, &asking, 100).await.expect("due");
                 let model = self.model.due_cancels(&held, &asking, 100, now());
@@ -432,7 +439,8 @@ impl Beside {
         match self.chance.between(0, 3) {
             0 => {
                 let places = [place];
-                let real = positions::take(&mut client, "gate", "one", &places).await.expect("taken");
+                let real =
+                    positions::take(&mut client, "gate", "one", &places).await.expect("taken");
                 let real: Vec<_> = real.iter().map(|t| (t.epoch, t.next_offset)).collect();
                 let model = self.model.take_input("one", partition);
                 self.same("input taken", real, vec![model]);
@@ -468,7 +476,8 @@ impl Beside {
         let mut client = self.pool.get().await.expect("a connection");
         let tx = client.transaction().await.expect("a transaction");
         let real = risk::lock(&tx, &["main"], &[(&pair.0, &pair.1)], &[(&trace.0, &trace.1)]).await;
-        let model = self.model.risk_rows(&["main".into()], std::slice::from_ref(&pair), &[trace.clone()]);
+        let model =
+            self.model.risk_rows(&["main".into()], std::slice::from_ref(&pair), &[trace.clone()]);
         let mut rows: Vec<PositionRow> = model.into_values().collect();
         self.same("positions", real.expect("rows"), rows.clone());
         let n = self.chance.between(0, 1_000);

@@ -170,8 +170,11 @@ impl Db {
         if wanted.iter().any(taken) {
             return false;
         }
-        let mine =
-            wanted.iter().map(|(lock, is_shared)| Held { by, lock: lock.clone(), is_shared: *is_shared });
+        let mine = wanted.iter().map(|(lock, is_shared)| Held {
+            by,
+            lock: lock.clone(),
+            is_shared: *is_shared,
+        });
         self.held.extend(mine);
         true
     }

@@ -129,9 +129,8 @@ impl Db {
 
     /// `outbox::store`: how many were as expected; unless all were, nothing is stored.
     pub fn store(&mut self, orders: &[Settled], now: Timestamp) -> usize {
-        let fits = |s: &&Settled| {
-            self.order(&s.key).is_some_and(|o| o.row.exec_seq == s.expected_seq)
-        };
+        let fits =
+            |s: &&Settled| self.order(&s.key).is_some_and(|o| o.row.exec_seq == s.expected_seq);
         let as_expected = orders.iter().filter(fits).count();
         if as_expected != orders.len() {
             return as_expected;
