@@ -217,9 +217,8 @@ impl World {
         lanes.sort();
         lanes.dedup();
         for lane in lanes {
-            let Some(risk) = self.db.risk.get(&(lane.account.clone(), lane.symbol.clone())) else {
-                continue;
-            };
+            let risk = self.db.risk.get(&(lane.account.clone(), lane.symbol.clone()));
+            let risk = risk.cloned().unwrap_or_default();
             let (position, buys) = self.exposure(&lane, Side::Buy);
             let (_, sells) = self.exposure(&lane, Side::Sell);
             let stored = (risk.position, risk.working_buy, risk.working_sell);

@@ -15,6 +15,9 @@ use crate::dispatch::broker::{Asked, Moved, NoAnswer, Placed};
 use crate::domain::event::Fill;
 use crate::domain::request::{OrderType, TimeInForce};
 
+/// The planted mistake of a broker that says it dedupes and does not.
+pub const BROKER_FORGETS: &str = "broker-forgets";
+
 /// Where an answer goes: the sender, its life, the flight, the token.
 pub type Reply = (usize, u32, u64, u64);
 
@@ -52,8 +55,6 @@ pub struct Taken {
     visible_us: u64,
     /// A fill came after its end.
     pub is_late: bool,
-    /// An event about it was not told, or not yet.
-    pub is_untold: bool,
 }
 
 /// The broker.
@@ -214,7 +215,7 @@ impl World {
     /// Takes an order, once per client order id as far as it dedupes.
     fn takes_order(&mut self, order: PlaceOrder) -> OrderView {
         let caps = &self.plan.capabilities;
-        let dedupes = caps.dedupes_by_client_id && !self.planted.contains(&"no-dedupe");
+        let dedupes = caps.dedupes_by_client_id && !self.planted.contains(&BROKER_FORGETS);
         let horizon = caps.dedupe_horizon_s.map(|s| s * SECOND);
         let known = self.broker.of(&order.client_order_id).next().filter(|known| {
             dedupes && horizon.is_none_or(|horizon| self.now < known.received_us + horizon)
@@ -255,8 +256,7 @@ impl World {
             format_args!("broker takes {id} as {} {}", view.order_ref, rejected.unwrap_or("")),
         );
         self.broker.by_id.entry(id).or_default().push(at);
-        let taken =
-            Taken { view, received_us: self.now, visible_us, is_late: false, is_untold: false };
+        let taken = Taken { view, received_us: self.now, visible_us, is_late: false };
         self.broker.orders.push(taken);
         self.audit_taken(at);
         if rejected.is_none() {
@@ -370,7 +370,6 @@ impl World {
     /// Tells everybody who listens how an order is now.
     fn tells(&mut self, at: usize) {
         if !self.plan.capabilities.events {
-            self.broker.orders[at].is_untold = true;
             return;
         }
         let mut view = self.broker.orders[at].view.clone();
@@ -380,11 +379,7 @@ impl World {
             view.fills.push(fill);
         }
         for which in 0..self.senders.len() {
-            // Who dies before it acts on what it heard has heard nothing.
-            let dies = self.plan.rates[Fault::SenderDies as usize] > 0;
-            self.broker.orders[at].is_untold |= dies;
             if self.strikes(Fault::EventLost) || self.senders[which].is_down {
-                self.broker.orders[at].is_untold = true;
                 continue;
             }
             let times = if self.strikes(Fault::EventTwice) { 2 } else { 1 };

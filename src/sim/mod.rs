@@ -115,7 +115,7 @@ pub struct Report {
 pub struct Settings {
     /// Keeps the log.
     pub keeps_log: bool,
-    /// Mistakes of `runtime::faults`, and of the broker: `no-dedupe`.
+    /// Mistakes of `runtime::faults`, and the broker's own.
     pub planted: &'static [&'static str],
 }
 

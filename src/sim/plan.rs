@@ -289,10 +289,10 @@ fn proposals(
 /// What the broker says it is, and is: the classes of C-OUT-2.
 fn capabilities(chance: &mut Chance) -> Capabilities {
     let (dedupes, horizon, queried) = match chance.between(0, 99) {
-        0..=39 => (true, None, true),
-        40..=54 => (true, Some(chance.between(3, 20)), true),
-        55..=61 => (true, None, false),
-        62..=86 => (false, None, true),
+        0..=31 => (true, None, true),
+        32..=49 => (true, Some(chance.between(3, 12)), true),
+        50..=62 => (true, None, false),
+        63..=86 => (false, None, true),
         _ => (false, None, false),
     };
     Capabilities {

@@ -32,11 +32,11 @@ impl World {
         is_open(order.row.state) && !self.is_untold(order)
     }
 
+    /// Whether it works on in our books, and nobody may ask the broker: an event that was lost, or that came to a sender
+    /// who did not have the lane, is not made up for.
     fn is_untold(&self, order: &Sendable) -> bool {
         let works = matches!(order.row.state, OrderStatus::Accepted | OrderStatus::PartiallyFilled);
-        works
-            && !self.manners.capabilities.query_by_client_id
-            && self.broker.of(&order.row.key).any(|o| o.is_untold)
+        works && !self.manners.capabilities.query_by_client_id
     }
 
     /// A partition that is not read to its end.

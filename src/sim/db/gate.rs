@@ -54,7 +54,7 @@ impl Db {
 
     /// What `facts::lock` locks for a batch.
     pub fn locks_of(&self, wanted: &Wanted) -> Vec<(Lock, bool)> {
-        // FOR UPDATE on a row that is not there locks nothing: unless it is made first (a planted mistake).
+        // A row that is not there cannot be locked: it is made first, unless that mistake is planted.
         let makes = !is_planted("lock-missing-rows");
         let accounts = wanted.accounts.iter().map(|a| (Lock::Account(a.clone()), true));
         let lanes = wanted.lanes.iter().filter(|l| makes || self.risk.contains_key(*l));
