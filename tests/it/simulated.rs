@@ -348,6 +348,7 @@ impl Beside {
             response: None,
             quarantined: vec![],
             new_fills: fill.into_iter().collect(),
+            in_force: None,
         };
         let stored = outbox::store(&tx, std::slice::from_ref(&settled)).await.expect("stored");
         let answer = self.chance.one_of(&["accepted", "rejected", "not_sent", "unknown"]);
