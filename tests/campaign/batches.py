@@ -228,7 +228,7 @@ def _on_small_postgres(name: str, options: Options, plan: Plan):
 
 
 def _control(mistake: str, seed: int) -> Batch:
-    return Batch(f"controls: {mistake}", lambda: controls.run(folder(f"control {mistake}"), [mistake], seed + 5_000), weight=2)
+    return Batch(f"controls: {mistake}", lambda: controls.run(folder(f"controls: {mistake}"), [mistake], seed + 5_000), weight=2)
 
 
 def batches(seed: int, stack) -> list[Batch]:

@@ -23,7 +23,7 @@ STACK = ROOT / "tests" / "stack"
 class Stack:
     """A second stack, in a folder and on ports of its own; what was downloaded for the first one is shared."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, is_wanted: bool = True):
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         shared = Path(os.environ["NOCTUS_TEST_PYTHON"]).parents[2]
@@ -33,6 +33,8 @@ class Stack:
             names = ("KAFKA", "CONTROLLER", "REGISTRY", "POSTGRES")
             ports.write_text(json.dumps({f"NOCTUS_STACK_{name}_PORT": str(free_port()) for name in names}), encoding="utf-8")
         self.variables.update(json.loads(ports.read_text(encoding="utf-8")))
+        if not is_wanted:
+            return  # only to be ended
         self._script("up")
         env = dict(text.split("=", 1) for text in (home / "stack.env").read_text(encoding="utf-8").splitlines())
         self.services = Services(env["NOCTUS_TEST_BROKERS"], env["NOCTUS_TEST_REGISTRY"], env["NOCTUS_TEST_DATABASE"])

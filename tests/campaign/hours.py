@@ -213,7 +213,7 @@ def run(seed: int, minutes: float, only: set | None, anew: bool) -> int:
             one.interrupt()
     finally:
         if (STACK / "ports.json").exists():
-            breakage.Stack(STACK).down()
+            breakage.Stack(STACK, is_wanted=False).down()
             shutil.rmtree(STACK, ignore_errors=True)
     made = state.report(seed)
     report.write(FOLDER, made)

@@ -70,7 +70,8 @@ async fn f60_in_every_drill_nothing_of_its_scope_comes_after_the_acknowledgement
         let requests: Vec<Value> = (0..requests_of_one).map(|n| request(drill, n)).collect();
         line.produce(&requests, None).await;
         let mine = format!("FROM outbox_orders WHERE idempotency_key LIKE 'drill-{drill:04}-%'");
-        line.until(&format!("SELECT count(*) >= 24 {mine} AND state = 'FILLED'"), "t").await;
+        let tenth = requests_of_one / 10;
+        line.until(&format!("SELECT count(*) >= {tenth} {mine} AND state = 'FILLED'"), "t").await;
         let words = format!("{words} --reason drill").trim().to_string();
         let told = run(&line, &format!("halt {words} --as alice --json")).with(0).json().remove(0);
         let at = acknowledged(&told);
