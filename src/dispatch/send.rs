@@ -19,7 +19,7 @@ use crate::runtime::clock::{self, boot};
 use crate::runtime::faults::crash_point;
 
 /// How long a sender waits for fresh knowledge of halts before it gives the order back.
-const HALT_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const HALT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What earlier answers of a batch leave to the orders behind them.
 #[derive(Clone, Copy, PartialEq, Eq)]
