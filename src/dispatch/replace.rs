@@ -17,7 +17,7 @@ use super::fold::{Finding, Outcome, is_replaced};
 use super::halts::stops;
 use super::lanes::Lanes;
 use super::placing::place_order;
-use super::send::of;
+use super::send::{HALT_PATIENCE, of};
 use super::{Dispatch, DispatchError};
 use crate::domain::order::Event;
 use crate::pg::outbox::{self, OrderRow};
@@ -216,7 +216,8 @@ async fn ask_for(
         stop_price: None,
         if_filled: Some((order.qty - row.working_qty).normalize()),
     };
-    let halts = dispatch.halts.clone();
+    let mut halts = dispatch.halts.clone();
+    halts.fresh(HALT_PATIENCE).await;
     let mut pass = None;
     let may_write = || {
         pass = Some(halts.check(row)?);

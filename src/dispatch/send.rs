@@ -22,7 +22,7 @@ use crate::runtime::clock::{self, boot};
 use crate::runtime::faults::{crash_point, in_flight};
 
 /// How long a sender waits for fresh knowledge of halts before it gives the order back.
-const HALT_PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const HALT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sends a lane's orders; every one of them gets an outcome.
 pub async fn send_lane(

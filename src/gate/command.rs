@@ -148,7 +148,6 @@ fn standing(order: &OrderRow, (replacing, cancelled): (bool, bool)) -> Option<St
         time_in_force: order.time_in_force,
         strategy: order.strategy.as_deref().map(StrategyName::new).transpose().ok()?,
         stop_price: order.stop_price,
-        reference_price: order.reference_price,
         terms: Terms {
             qty: order.qty,
             limit_price: order.limit_price,

@@ -44,7 +44,6 @@ pub struct Standing {
     pub time_in_force: TimeInForce,
     pub strategy: Option<StrategyName>,
     pub stop_price: Option<Decimal>,
-    pub reference_price: Option<Decimal>,
     pub terms: Terms,
     /// Units not filled: what is still reserved.
     pub working_qty: Decimal,
@@ -70,7 +69,8 @@ impl Standing {
             requested_at: now,
             valid_until: None,
             decision_id: None,
-            reference_price: self.reference_price,
+            // What was seen when it was asked for is no price of now.
+            reference_price: None,
             stop_loss: None,
             take_profit: None,
             strategy: self.strategy.clone(),

@@ -35,7 +35,6 @@ fn standing() -> Standing {
         time_in_force: TimeInForce::Gtc,
         strategy: None,
         stop_price: None,
-        reference_price: None,
         terms: Terms {
             qty: d("100"),
             limit_price: Some(d("1.5")),
