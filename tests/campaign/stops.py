@@ -14,7 +14,7 @@ from line import AWAY, Line, Trouble
 # A halt is asked for again for so long until it is acknowledged: a sender that was killed still has its lease.
 HALT_S = 60
 # After the last fault, so long until every cancel that is wanted has ended its order.
-CANCELS_S = 60
+CANCELS_S = 120
 SENT = "SELECT count(*) FROM outbox_orders WHERE symbol = %s AND state NOT IN ('NOT_SENT','NEW')"
 WORKS = "SELECT count(*) FROM outbox_orders WHERE symbol = %s AND state = 'ACCEPTED'"
 NEXT = """SELECT o.idempotency_key FROM outbox_orders o
