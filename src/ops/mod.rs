@@ -146,7 +146,8 @@ enum Command {
     /// Send order requests: JSON files in, signed Avro on Kafka out
     Submit(submit::Args),
     /// Send a command about one order: cancel it, or replace its terms
-    Command(command::Args),
+    #[command(name = "command")]
+    Amend(command::Args),
     /// Sign a JSON order file
     Sign(sign::Args),
     /// Idempotency keys by recipe v1: JSON lines in, keys out
@@ -249,7 +250,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Topics(a) => topics::run(a, global).await,
         Command::Schemas(a) => schemas::run(a, global).await,
         Command::Submit(a) => submit::run(a, global).await,
-        Command::Command(a) => command::run(a, global).await,
+        Command::Amend(a) => command::run(a, global).await,
         Command::Sign(a) => sign::run(a, global).await,
         Command::Key(a) => key::run(a, global).await,
         Command::Explain(a) => explain::run(a, global).await,

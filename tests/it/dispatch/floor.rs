@@ -37,7 +37,7 @@ async fn registered(config: &Config) {
     static ONCE: OnceCell<()> = OnceCell::const_new();
     let register = async || {
         let registry = Registry::new(&config.registry).expect("a registry client");
-        for subject in [Subject::ExecEvent, Subject::Alert] {
+        for subject in [Subject::ExecEvent, Subject::Alert, Subject::CommandOutcome] {
             let name = format!("{}-value", config.topic(subject.topic()));
             let newest = subject.versions().last().expect("a version");
             registry.register(&name, newest).await.expect(START);
