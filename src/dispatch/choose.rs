@@ -69,8 +69,7 @@ fn instead(
     // An order of unknown outcome cannot be ended here: a send of it may still be under way.
     if row.state == OrderStatus::Unknown {
         // Since it was decided to send it again the broker may have forgotten it.
-        let planted = is_planted("blind-resend") || is_planted("late-resend");
-        let forgotten = !may_resend(capabilities, row) && !planted;
+        let forgotten = !may_resend(capabilities, row) && !is_planted("blind-resend");
         let unwanted = too_old || stopped.is_some() || row.cancel.is_some() || forgotten;
         return unwanted.then_some(Finding::AskAgain);
     }

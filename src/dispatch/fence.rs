@@ -53,8 +53,7 @@ impl Lease {
 /// Until when an order may be written, from its row read by a statement sent at `asked`: as long as it lives, and if
 /// it is sent again, as long as the broker knows it again.
 pub fn alive_until(order: &OrderRow, capabilities: &Capabilities, asked: Boot) -> Option<Boot> {
-    let is_again = order.unsure_before && !is_planted("late-resend");
-    let known = if is_again { resend_until(capabilities, order) } else { None };
+    let known = if order.unsure_before { resend_until(capabilities, order) } else { None };
     let until = match (order.send_by, known) {
         (Some(life), Some(known)) => life.min(known),
         (life, known) => life.or(known)?,

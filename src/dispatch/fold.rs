@@ -278,7 +278,7 @@ impl Fold<'_> {
                 return NextQuestion::Keep;
             }
             // An attempt before it may have arrived: that this one did not leave does not make the order new.
-            Finding::NotSent { code } if self.row.unsure_before && !is_planted("resend-is-new") => {
+            Finding::NotSent { code } if self.row.unsure_before => {
                 if self.order.status == Sent {
                     self.apply(&Event::LoseTrack { code: code.to_string() });
                     return NextQuestion::Never;
@@ -360,11 +360,7 @@ impl Fold<'_> {
         let sure = SignedDuration::try_from(visible).unwrap_or(SignedDuration::MAX)
             + SignedDuration::from_secs(SKEW_S);
         // When it was asked counts, not when the answer is settled: in between it may have arrived.
-        let asked = match is_planted("asked-when-settled") {
-            true => self.row.read_at,
-            false => self.outcome.row.read_at,
-        };
-        if asked.duration_since(by) <= sure {
+        if self.outcome.row.read_at.duration_since(by) <= sure {
             let over = self.row.read_at.duration_since(by);
             let wait = u64::try_from((sure - over).as_millis()).unwrap_or(0);
             return NextQuestion::InMs(wait + 1);

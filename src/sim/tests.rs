@@ -234,18 +234,3 @@ fn a_reservation_outside_of_the_decisions_transaction_is_found() {
 fn facts_that_are_locked_before_they_are_there_are_found() {
     is_found(&["lock-missing-rows"], &["reserved", "caps"]);
 }
-
-#[test]
-fn a_resend_that_did_not_leave_and_makes_its_order_new_is_found() {
-    is_found(&["resend-is-new"], &["as the broker has it"]);
-}
-
-#[test]
-fn a_question_taken_for_as_new_as_its_settling_is_found() {
-    is_found(&["asked-when-settled"], &["as the broker has it"]);
-}
-
-#[test]
-fn a_resend_beyond_the_brokers_horizon_is_found() {
-    is_found(&["late-resend"], &["one order"]);
-}

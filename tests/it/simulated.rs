@@ -23,7 +23,7 @@ use rust_decimal::Decimal;
 use crate::stack::{FreshDatabase, Stack, migrated_database};
 
 /// Sequences of commands, and commands of each.
-const SEQUENCES: u64 = 200;
+const SEQUENCES: u64 = 100;
 const COMMANDS: u64 = 25;
 /// Long, in milliseconds.
 const LONG_MS: u64 = 3_600_000;
