@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Cancels {
     asking: HashSet<String>,
     looked: Option<(i64, Boot)>,
+    /// They did not leave: the database does not know that yet.
+    unsent: HashSet<String>,
 }
 
 impl Cancels {
@@ -39,6 +41,11 @@ impl Cancels {
             return Ok(vec![]);
         }
         let client = dispatch.ctx.pool.get().await?;
+        if !self.unsent.is_empty() {
+            let keys: Vec<&str> = self.unsent.iter().map(String::as_str).collect();
+            cancels::unasked(&client, &keys).await?;
+            self.unsent.clear();
+        }
         let new = cancels::want_halted(&client, &held, &halts).await?;
         if new > 0 {
             tracing::warn!(orders = new, "a halt cancels orders that work at the broker");
@@ -68,8 +75,11 @@ impl Cancels {
         self.asking.len()
     }
 
-    /// The broker has answered, or has not, and what it said is settled.
-    pub fn landed(&mut self, key: &str) {
+    /// The broker has answered, or has not, and what it said is settled; or it was not asked at all.
+    pub fn landed(&mut self, key: &str, was_sent: bool) {
         self.asking.remove(key);
+        if !was_sent {
+            self.unsent.insert(key.to_string());
+        }
     }
 }

@@ -136,7 +136,8 @@ pub(crate) struct Dispatch {
 #[derive(Default)]
 struct Landed {
     lane: Option<LaneKey>,
-    cancel: Option<String>,
+    /// Of a cancel: whether it left.
+    cancel: Option<(String, bool)>,
     replace: Option<String>,
     outcomes: Vec<Outcome>,
 }
@@ -277,7 +278,8 @@ async fn ask(dispatch: &Arc<Dispatch>, flights: &mut Flights) -> Result<(), Disp
         let key = row.key.to_string();
         let cancel = send::cancel(dispatch.clone(), lease, row, code);
         flights.flying.spawn(async move {
-            Landed { cancel: Some(key), outcomes: cancel.await, ..Landed::default() }
+            let (outcomes, was_sent) = cancel.await;
+            Landed { cancel: Some((key, was_sent)), outcomes, ..Landed::default() }
         });
     }
     let room = most.saturating_sub(flights.replaces.flying());
@@ -310,8 +312,8 @@ impl Flights {
             settle::count(dispatch, &settle::settle(dispatch, &outcomes).await?);
         }
         for landed in self.landed.drain(..) {
-            if let Some(key) = &landed.cancel {
-                self.cancels.landed(key);
+            if let Some((key, was_sent)) = &landed.cancel {
+                self.cancels.landed(key, *was_sent);
             }
             if let Some(key) = &landed.replace {
                 self.replaces.landed(key);

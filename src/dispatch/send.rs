@@ -226,13 +226,14 @@ pub(crate) fn unasked(row: OrderRow) -> Outcome {
     of(row, Finding::CannotAsk, None, Value::Null, None, None)
 }
 
-/// Asks the broker to cancel one order. No finding unless its answer is clear: it is asked again, and about the order too.
+/// Asks the broker to cancel one order; whether that left. No finding unless its answer is clear: it is asked again, and
+/// about the order too.
 pub async fn cancel(
     dispatch: Arc<Dispatch>,
     lease: Arc<Lease>,
     row: OrderRow,
     code: String,
-) -> Vec<Outcome> {
+) -> (Vec<Outcome>, bool) {
     let order = dispatch.place_order(&row);
     // Whatever is halted, and however old the order: a cancel opens nothing. Only the lane must be ours.
     let may_write = || if lease.holds(boot()) { Ok(()) } else { Err("lease_over") };
@@ -249,7 +250,8 @@ pub async fn cancel(
         }
         Moved::Known(_) | Moved::NotFound => {}
     }
-    cancel_answered(row, &order, moved).into_iter().collect()
+    let was_sent = !matches!(moved, Moved::NotSent { .. });
+    (cancel_answered(row, &order, moved).into_iter().collect(), was_sent)
 }
 
 /// What an answer to a cancel says of its order; nothing if it is not clear.

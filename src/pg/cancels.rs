@@ -98,6 +98,20 @@ pub async fn due(
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
+/// The broker was not asked after all: that makes no pause longer.
+pub async fn unasked(client: &Client, keys: &[&str]) -> Result<(), Error> {
+    client
+        .execute(
+            "UPDATE order_cancels
+                SET asked = greatest(asked - 1, 0),
+                    next_ask_at = least(next_ask_at, clock_timestamp() + $2 * interval '1 millisecond')
+              WHERE idempotency_key = ANY ($1) AND next_ask_at IS NOT NULL",
+            &[&keys, &PAUSE_MS],
+        )
+        .await?;
+    Ok(())
+}
+
 /// These are over: with what, for each.
 pub async fn answered(tx: &Transaction<'_>, answers: &[(&str, &str)]) -> Result<(), Error> {
     if answers.is_empty() {
