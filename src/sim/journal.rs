@@ -30,7 +30,7 @@ impl Journal {
     /// Something happened at this moment (microseconds).
     pub fn note(&mut self, at_us: u64, what: fmt::Arguments<'_>) {
         // Writing into a hash does not fail.
-        let _ = write!(Hashed(&mut self.hash), "{at_us} {what}\n");
+        let _ = writeln!(Hashed(&mut self.hash), "{at_us} {what}");
         if let Some(lines) = &mut self.lines {
             lines.push(format!("{:>12.6} {what}", at_us as f64 / 1e6));
         }

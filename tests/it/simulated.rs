@@ -478,8 +478,11 @@ impl Beside {
         let mut client = self.pool.get().await.expect("a connection");
         let tx = client.transaction().await.expect("a transaction");
         let real = risk::lock(&tx, &["main"], &[(&pair.0, &pair.1)], &[(&trace.0, &trace.1)]).await;
-        let model =
-            self.model.risk_rows(&["main".into()], std::slice::from_ref(&pair), &[trace.clone()]);
+        let model = self.model.risk_rows(
+            &["main".into()],
+            std::slice::from_ref(&pair),
+            std::slice::from_ref(&trace),
+        );
         let mut rows: Vec<PositionRow> = model.into_values().collect();
         self.same("positions", real.expect("rows"), rows.clone());
         let n = self.chance.between(0, 1_000);
