@@ -1,7 +1,7 @@
 //! What must hold at every step of a world: fence, caps, lanes, sends, legal steps. Told apart from the product by
 //! design: from rows and from the broker's own orders, not by the product's functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -38,6 +38,8 @@ pub enum End {
 /// What is remembered for the audit.
 #[derive(Default)]
 pub struct Audit {
+    /// Orders that were claimed while an outcome of their lane was unknown, and that reduce.
+    ahead: BTreeSet<String>,
     /// Writes of orders.
     pub sends: u64,
     /// Everything that was told.
@@ -238,7 +240,20 @@ impl World {
             return self
                 .violate("steps", format!("{}: claimed at {before:?} {seq}, {known:?}", row.key));
         }
+        self.audit_ahead(row);
         self.audit_told(row, exec_event("simulated", row, &row.key, seen.clone()));
+    }
+
+    /// What reduces may overtake what opens while an outcome is unknown (C-OUT-4): as it was when it was claimed.
+    fn audit_ahead(&mut self, row: &OrderRow) {
+        use OrderStatus::{Parked, Unknown};
+        let unsure = |o: &Sendable| matches!(o.row.state, Unknown | Parked) && o.row.id != row.id;
+        let lane = row.lane();
+        if row.opening_qty.is_zero() && self.db.orders_of(&lane).any(unsure) {
+            self.audit.ahead.insert(row.key.to_string());
+        } else {
+            self.audit.ahead.remove(row.key.as_str());
+        }
     }
 
     /// A step that is told: legal, numbered without a gap, filled no less than before (C-FSM).
@@ -354,7 +369,8 @@ impl World {
         let unsure =
             |o: &Sendable| matches!(o.row.state, Sent | Unknown | Parked) && o.row.id != row.id;
         let reduces = row.opening_qty.is_zero();
-        let any_unsure = self.db.orders_of(&lane).any(unsure);
+        let any_unsure =
+            self.db.orders_of(&lane).any(unsure) || self.audit.ahead.contains(row.key.as_str());
         let wanted = |o: &Sendable| {
             o.row.send_by.is_none_or(|by| by >= now)
                 && crate::dispatch::halts::stops(&halts, &o.row).is_none()

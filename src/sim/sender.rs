@@ -80,6 +80,17 @@ pub struct Lane {
     pause_ms: u64,
     not_before: Option<u64>,
     worked_at: u64,
+    /// Something in it may be to be sent.
+    moves: bool,
+    /// There was nothing to claim in it.
+    barren: bool,
+}
+
+impl Lane {
+    /// Whether it takes a place among those in which something moves, as in `dispatch::lanes`.
+    fn counts(&self) -> bool {
+        self.busy || self.moves && !self.barren
+    }
 }
 
 /// Something that a flight came back with.

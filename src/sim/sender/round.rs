@@ -1,6 +1,6 @@
 //! The steps of a sender's round, each as `dispatch::run` and `Lanes` take it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{LOOK, Landed, Lane, PAUSE_MAX_MS, PER_LANE_DEDUPED};
@@ -13,7 +13,7 @@ use crate::dispatch::placing::place_order;
 use crate::dispatch::send::{taken_over, told, unasked};
 use crate::domain::event::OrderStatus;
 use crate::domain::order::Event as Happened;
-use crate::pg::lanes::{HeldLane, LaneKey};
+use crate::pg::lanes::{HeldLane, LaneKey, Work};
 use crate::pg::outbox::OrderRow;
 use crate::sim::World;
 use crate::sim::flight::{Claimed, Task};
@@ -50,27 +50,31 @@ impl World {
 
     pub(super) fn sender_takes(&mut self, which: usize) {
         let (now, at) = (self.time(), self.now);
-        let mut work = self.db.lanes_with_work();
-        // First those in which something moves.
-        work.sort_by_key(|lane| !lane.moves);
-        let mut wanted: Vec<LaneKey> = work.into_iter().map(|lane| lane.key).collect();
+        let work = self.db.lanes_with_work();
         let sender = &mut self.senders[which];
         if sender.looked.is_some_and(|since| at - since < LOOK) {
             return;
         }
-        for key in &wanted {
-            if let Some(lane) = sender.lanes.get_mut(key) {
-                lane.worked_at = at;
+        sender.lanes.values_mut().for_each(|lane| lane.moves = false);
+        let (mut moving, mut resting) = (Vec::new(), Vec::new());
+        for Work { key, moves } in work {
+            match sender.lanes.get_mut(&key) {
+                Some(lane) => {
+                    (lane.worked_at, lane.moves) = (at, moves);
+                    lane.barren &= moves;
+                }
+                None if moves => moving.push(key),
+                None => resting.push(key),
             }
         }
-        wanted.retain(|key| !sender.lanes.contains_key(key));
         sender.looked = Some(at);
-        if wanted.is_empty() {
-            return;
-        }
         let asked = sender.boot(sender.asked_us);
-        let room = (self.plan.in_flight_max * 2).saturating_sub(sender.lanes.len());
-        let taken = self.db.take_lanes(&sender.name, self.plan.lease_ms, &wanted, room, now);
+        // What only rests takes no place of what moves.
+        let counted = sender.lanes.values().filter(|lane| lane.counts()).count();
+        let room = (self.plan.in_flight_max * 2).saturating_sub(counted);
+        let lease_ms = self.plan.lease_ms;
+        let mut taken = self.db.take_lanes(&sender.name, lease_ms, &moving, room, now);
+        taken.extend(self.db.take_lanes(&sender.name, lease_ms, &resting, usize::MAX, now));
         for lane in &taken {
             let HeldLane { key, epoch } = lane;
             self.journal.note(
@@ -98,6 +102,8 @@ impl World {
                 pause_ms: 0,
                 not_before: None,
                 worked_at: at,
+                moves: true,
+                barren: false,
             };
             sender.lanes.insert(lane.key, held);
         }
@@ -190,6 +196,12 @@ impl World {
         let caps = &self.manners.capabilities;
         let per_lane = if caps.dedupes_by_client_id { PER_LANE_DEDUPED } else { 1 };
         let rows = self.db.claimable(&ours, &halts, (per_lane, 64), now);
+        let full: BTreeSet<LaneKey> = rows.iter().map(OrderRow::lane).collect();
+        for lane in idle.iter().filter(|lane| !full.contains(&lane.key)) {
+            if let Some(held) = self.senders[which].lanes.get_mut(&lane.key) {
+                held.barren = true;
+            }
+        }
         let Chosen { going, staying } = choose(rows, &halts, caps, |_| true);
         let epochs: BTreeMap<LaneKey, i64> = ours.into_iter().map(|l| (l.key, l.epoch)).collect();
         let attempts: Vec<(&OrderRow, i64)> =
@@ -212,7 +224,7 @@ impl World {
         }
         for (key, batch) in lanes {
             let Some(lane) = self.senders[which].lanes.get_mut(&key) else { continue };
-            (lane.busy, lane.worked_at) = (true, at);
+            (lane.busy, lane.barren, lane.worked_at) = (true, false, at);
             let (lease, epoch) = (lane.lease.clone(), lane.epoch);
             self.fly(
                 which,
