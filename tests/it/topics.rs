@@ -90,7 +90,7 @@ async fn drift_is_told_and_mended_and_nothing_else_is_touched() {
         let told = differences.iter().map(|d| d.to_string().replace(&*prefix, ""));
         told.collect::<Vec<_>>()
     };
-    let told = until(async || drifted(&wanted).await, |told| told.len() == 11).await;
+    let told = until(async || drifted(&wanted).await, |told| told.len() == 13).await;
     assert_eq!(
         told[..3],
         [
@@ -100,7 +100,7 @@ async fn drift_is_told_and_mended_and_nothing_else_is_touched() {
         ]
     );
     let mended = topics::apply(&admin, &config, &wanted).await.unwrap();
-    assert_eq!((mended.done.len(), mended.left), (11, vec![]));
+    assert_eq!((mended.done.len(), mended.left), (13, vec![]));
     assert_eq!(drifted(&wanted).await, Vec::<String>::new());
     let settings = admin.settings(&[&requests]).await.unwrap();
     assert_eq!(settings[&requests]["segment.ms"], "7200000", "another's setting stays");
