@@ -11,6 +11,7 @@ use super::fold::{Finding, Outcome};
 use super::send::taken_over;
 use super::settle::{count, settle};
 use super::{Dispatch, DispatchError};
+use crate::pg::cancels;
 use crate::pg::lanes::{self, HeldLane, LaneKey, Work};
 use crate::pg::outbox;
 use crate::runtime::clock::{Boot, boot};
@@ -158,14 +159,16 @@ impl Lanes {
         let asked = boot();
         let mut client = dispatch.ctx.pool.get().await?;
         let taken = lanes::take(&mut client, &dispatch.ctx.worker, lease_ms, wanted, room).await?;
-        drop(client);
-        if !taken.is_empty() {
-            reconcile(dispatch, &taken).await?;
-            self.held.extend(taken.into_iter().map(|lane| {
-                let lease = Arc::new(Lease::new(asked, lease_ms));
-                (lane.key, Lane::new(lane.epoch, lease, asked))
-            }));
+        if taken.is_empty() {
+            return Ok(());
         }
+        cancels::hurry(&client, &taken).await?;
+        drop(client);
+        reconcile(dispatch, &taken).await?;
+        self.held.extend(taken.into_iter().map(|lane| {
+            let lease = Arc::new(Lease::new(asked, lease_ms));
+            (lane.key, Lane::new(lane.epoch, lease, asked))
+        }));
         Ok(())
     }
 

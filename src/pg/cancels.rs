@@ -98,6 +98,22 @@ pub async fn due(
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
+/// These lanes have another holder: what is wanted cancelled in them is asked for at once, however often it was before.
+pub async fn hurry(client: &Client, lanes: &[HeldLane]) -> Result<(), Error> {
+    let (accounts, symbols) = names(lanes);
+    client
+        .execute(
+            "UPDATE order_cancels c SET next_ask_at = clock_timestamp()
+               FROM outbox_orders o
+               JOIN unnest($1::text[], $2::text[]) AS l (account, symbol)
+                 ON o.account = l.account AND o.symbol = l.symbol
+              WHERE c.next_ask_at > clock_timestamp() AND o.idempotency_key = c.idempotency_key",
+            &[&accounts, &symbols],
+        )
+        .await?;
+    Ok(())
+}
+
 /// The broker was not asked after all: that makes no pause longer.
 pub async fn unasked(client: &Client, keys: &[&str]) -> Result<(), Error> {
     client

@@ -135,6 +135,8 @@ async fn f51_a_cancel_whose_answers_are_lost_is_asked_again_and_only_the_broker_
     declare(&floor, "resumed", "USDJPY").await;
     dispatcher.crash().await;
     floor.broker.lie(json!({})).await;
+    // However long the pause has become: who takes the lane over asks at once.
+    floor.sql("UPDATE order_cancels SET next_ask_at = clock_timestamp() + interval '1 hour'").await;
     let dispatcher = floor.dispatcher("two").await;
     floor.state("order-00001", "CANCELLED").await;
     floor.nothing_is_left().await;
