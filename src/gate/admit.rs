@@ -156,13 +156,13 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     let tx =
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
     let wanted = wanted(batch, traces);
-    let (fenced, locked) =
-        futures::try_join!(positions::advance(&tx, READER, &batch.moves), async {
-            match batch.requests.is_empty() && batch.commands.is_empty() {
-                true => Ok(Locked::default()),
-                false => facts::lock(&tx, &wanted).await,
-            }
-        })?;
+    let (fenced, locked) = futures::join!(positions::advance(&tx, READER, &batch.moves), async {
+        match batch.requests.is_empty() && batch.commands.is_empty() {
+            true => Ok(Locked::default()),
+            false => facts::lock(&tx, &wanted).await,
+        }
+    });
+    let (fenced, locked) = both(fenced, locked)?;
     if !fenced.is_empty() {
         return Err(AdmitError::Fenced(fenced));
     }
@@ -204,6 +204,21 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     }
     admitted.owed = (row, events);
     Ok(admitted)
+}
+
+/// Both, or why not: what failed only because the other had failed is no reason.
+fn both<A, B, E: Into<AdmitError>>(
+    one: Result<A, tokio_postgres::Error>,
+    other: Result<B, E>,
+) -> Result<(A, B), AdmitError> {
+    match (one, other.map_err(Into::into)) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(error), Err(cause)) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
+            Err(cause)
+        }
+        (Err(error), _) => Err(error.into()),
+        (_, Err(error)) => Err(error),
+    }
 }
 
 fn trace_of(row: &OrderRow) -> (String, String) {

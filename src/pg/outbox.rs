@@ -286,13 +286,17 @@ pub async fn begin_attempts(
 /// Orders that were being sent when their lane was taken over: their attempts have no outcome.
 pub async fn stranded(client: &Client, lanes: &[HeldLane]) -> Result<Vec<OrderRow>, OutboxError> {
     let (accounts, symbols) = lane_columns(lanes.iter().map(|l| &l.key));
+    let epochs: Vec<i64> = lanes.iter().map(|l| l.epoch).collect();
+    // A lane that has another holder by now is that one's: what is SENT there may be on its way.
     let sql = format!(
         "SELECT {COLUMNS}, {REPLACEMENT} FROM outbox_orders o
-           JOIN unnest($1::text[], $2::text[]) AS l (account, symbol)
+           JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS l (account, symbol, epoch)
              ON o.account = l.account AND o.symbol = l.symbol
+           JOIN dispatch_lanes d
+             ON d.account = l.account AND d.symbol = l.symbol AND d.epoch = l.epoch
           WHERE o.state = 'SENT' ORDER BY o.id"
     );
-    let rows = client.query(&sql, &[&accounts, &symbols]).await?;
+    let rows = client.query(&sql, &[&accounts, &symbols, &epochs]).await?;
     rows.iter().map(OrderRow::read).collect()
 }
 

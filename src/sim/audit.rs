@@ -314,9 +314,13 @@ impl World {
         let owns = self.db.lanes.get(lane).is_some_and(|l| l.owner == *name && l.epoch == epoch);
         let stored = self.db.order(key).map(|o| (o.row.state, o.row.attempt_no));
         let writes = self.audit.writes.get(key).copied().unwrap_or(0);
+        let dedupes = self.manners.capabilities.dedupes_by_client_id;
         let seen = if !owns {
             Some(("lease", format!("{name} writes {key} in a lane that is not its own")))
-        } else if stored != Some((OrderStatus::Sent, row.attempt_no)) {
+        } else if stored != Some((OrderStatus::Sent, row.attempt_no))
+            // What an earlier send came to may be known meanwhile; to a broker that dedupes the next one is no order.
+            && !(dedupes && stored.is_some_and(|(_, attempt)| attempt == row.attempt_no))
+        {
             Some((
                 "attempt",
                 format!("{name} writes attempt {} of {key}: {stored:?}", row.attempt_no),

