@@ -207,17 +207,16 @@ async fn attempt(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
 }
 
 /// Both, or why not: what failed only because the other had failed is no reason.
-fn both<A, B, E: Into<AdmitError>>(
+fn both<A, B>(
     one: Result<A, tokio_postgres::Error>,
-    other: Result<B, E>,
-) -> Result<(A, B), AdmitError> {
-    match (one, other.map_err(Into::into)) {
+    other: Result<B, tokio_postgres::Error>,
+) -> Result<(A, B), tokio_postgres::Error> {
+    match (one, other) {
         (Ok(one), Ok(other)) => Ok((one, other)),
         (Err(error), Err(cause)) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
             Err(cause)
         }
-        (Err(error), _) => Err(error.into()),
-        (_, Err(error)) => Err(error),
+        (Err(error), _) | (_, Err(error)) => Err(error),
     }
 }
 

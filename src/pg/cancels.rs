@@ -4,14 +4,14 @@ use rust_decimal::Decimal;
 use tokio_postgres::types::Json;
 use tokio_postgres::{Client, Error, GenericClient, Transaction};
 
-use super::lanes::HeldLane;
+use super::lanes::{HeldLane, columns};
 use super::listen::OUTBOX_CHANNEL;
 use super::risk::{HaltRow, covered};
 
 /// First pause after the broker was asked, milliseconds; it doubles.
-const PAUSE_MS: f64 = 250.0;
+pub(super) const PAUSE_MS: f64 = 250.0;
 /// The longest.
-const PAUSE_MAX_MS: f64 = 30_000.0;
+pub(super) const PAUSE_MAX_MS: f64 = 30_000.0;
 
 /// Wants an order of a person cancelled; again, if the broker refused before.
 pub async fn want(
@@ -42,7 +42,7 @@ pub async fn want_halted(
     if halts.is_empty() || lanes.is_empty() {
         return Ok(0);
     }
-    let (accounts, symbols) = names(lanes);
+    let (accounts, symbols, _) = columns(lanes);
     let sql = format!(
         "INSERT INTO order_cancels (idempotency_key, code, reason, by_whom, halt_number)
          SELECT o.idempotency_key, 'halted', coalesce(max(h.reason), 'halted'), coalesce(max(h.by_whom), '-'), c.number
@@ -60,10 +60,6 @@ pub async fn want_halted(
     client.execute(&sql, &[&accounts, &symbols, &Json(&halts)]).await
 }
 
-fn names(lanes: &[HeldLane]) -> (Vec<&str>, Vec<&str>) {
-    lanes.iter().map(|l| (l.key.account.as_str(), l.key.symbol.as_str())).unzip()
-}
-
 /// The orders of these lanes that the broker is to be asked to cancel now, with the code it is told. The next question
 /// is put off before this one is asked: whoever dies here does not ask in a hurry after a restart.
 pub async fn due(
@@ -75,7 +71,7 @@ pub async fn due(
     if lanes.is_empty() || limit == 0 {
         return Ok(vec![]);
     }
-    let (accounts, symbols) = names(lanes);
+    let (accounts, symbols, _) = columns(lanes);
     let rows = client
         .query(
             "UPDATE order_cancels c
@@ -100,7 +96,7 @@ pub async fn due(
 
 /// These lanes have another holder: what is wanted cancelled in them is asked for at once, however often it was before.
 pub async fn hurry(client: &Client, lanes: &[HeldLane]) -> Result<(), Error> {
-    let (accounts, symbols) = names(lanes);
+    let (accounts, symbols, _) = columns(lanes);
     client
         .execute(
             "UPDATE order_cancels c SET next_ask_at = clock_timestamp()

@@ -18,7 +18,8 @@ pub struct HeldLane {
     pub epoch: i64,
 }
 
-fn columns(lanes: &[HeldLane]) -> (Vec<&str>, Vec<&str>, Vec<i64>) {
+/// Lanes as three parameters: accounts, symbols, epochs.
+pub(super) fn columns(lanes: &[HeldLane]) -> (Vec<&str>, Vec<&str>, Vec<i64>) {
     let accounts = lanes.iter().map(|l| l.key.account.as_str()).collect();
     let symbols = lanes.iter().map(|l| l.key.symbol.as_str()).collect();
     (accounts, symbols, lanes.iter().map(|l| l.epoch).collect())

@@ -7,7 +7,7 @@ use tokio_postgres::types::Json;
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use super::PgTime;
-use super::lanes::{HeldLane, LaneKey};
+use super::lanes::{HeldLane, LaneKey, columns};
 use super::replaces::{AtBroker, COLUMN as REPLACEMENT, InForce, Replacement};
 use super::risk::{HaltRow, covered};
 use crate::domain::event::{Fill, OrderStatus};
@@ -205,10 +205,6 @@ impl OrderRow {
     }
 }
 
-fn lane_columns<'a>(lanes: impl Iterator<Item = &'a LaneKey>) -> (Vec<&'a str>, Vec<&'a str>) {
-    lanes.map(|l| (l.account.as_str(), l.symbol.as_str())).unzip()
-}
-
 /// What may be claimed in these lanes, oldest decision first, at most `per_lane` each and `limit` in all:
 /// new orders, and orders of unknown outcome that are to be sent again. Behind an order that is PARKED, or that the
 /// broker is still asked about, opening orders wait, those to be sent again too; what was decided before it goes, and
@@ -220,7 +216,7 @@ pub async fn claimable(
     halts: &[HaltRow],
     (per_lane, limit): (usize, usize),
 ) -> Result<Vec<OrderRow>, OutboxError> {
-    let (accounts, symbols) = lane_columns(lanes.iter().map(|l| &l.key));
+    let (accounts, symbols, _) = columns(lanes);
     let sql = format!(
         "SELECT {COLUMNS}, {REPLACEMENT}
            FROM unnest($1::text[], $2::text[]) AS l (account, symbol)
@@ -285,8 +281,7 @@ pub async fn begin_attempts(
 
 /// Orders that were being sent when their lane was taken over: their attempts have no outcome.
 pub async fn stranded(client: &Client, lanes: &[HeldLane]) -> Result<Vec<OrderRow>, OutboxError> {
-    let (accounts, symbols) = lane_columns(lanes.iter().map(|l| &l.key));
-    let epochs: Vec<i64> = lanes.iter().map(|l| l.epoch).collect();
+    let (accounts, symbols, epochs) = columns(lanes);
     // A lane that has another holder by now is that one's: what is SENT there may be on its way.
     let sql = format!(
         "SELECT {COLUMNS}, {REPLACEMENT} FROM outbox_orders o
@@ -306,7 +301,7 @@ pub async fn questions(
     lanes: &[HeldLane],
     limit: usize,
 ) -> Result<Vec<OrderRow>, OutboxError> {
-    let (accounts, symbols) = lane_columns(lanes.iter().map(|l| &l.key));
+    let (accounts, symbols, _) = columns(lanes);
     // Two parts: each has an index of its own.
     let due = "SELECT q.* FROM outbox_orders q
                  JOIN unnest($1::text[], $2::text[]) AS l (account, symbol)

@@ -7,14 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::types::Json;
 use tokio_postgres::{Client, Error};
 
-use super::lanes::HeldLane;
+use super::cancels::{PAUSE_MAX_MS, PAUSE_MS};
+use super::lanes::{HeldLane, columns};
 use crate::domain::command::replace::Terms;
 use crate::domain::text::{IdempotencyKey, TraceId};
-
-/// First pause after the broker was asked, milliseconds; it doubles.
-const PAUSE_MS: f64 = 250.0;
-/// The longest.
-const PAUSE_MAX_MS: f64 = 30_000.0;
 
 /// A replacement on its way, as the order's row carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -75,8 +71,7 @@ pub async fn due(
     if lanes.is_empty() || limit == 0 {
         return Ok(vec![]);
     }
-    let (accounts, symbols): (Vec<&str>, Vec<&str>) =
-        lanes.iter().map(|l| (l.key.account.as_str(), l.key.symbol.as_str())).unzip();
+    let (accounts, symbols, _) = columns(lanes);
     let rows = client
         .query(
             "UPDATE order_commands c
