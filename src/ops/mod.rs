@@ -281,6 +281,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     use crate::kafka::admin::AdminError;
     use crate::kafka::registry::RegistryError;
     use crate::pg::{PoolError, migrate::MigrateError, reader::ReaderError};
+    use crate::runtime::handles::TooFew;
     use crate::runtime::policies::PolicyError;
     use crate::runtime::secrets::BadSecrets;
     let is = |found: &(dyn std::error::Error + 'static)| {
@@ -288,6 +289,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             Some(Exit::Usage)
         } else if found.is::<BadConfig>()
             || found.is::<BadSecrets>()
+            || found.is::<TooFew>()
             || found.is::<PolicyError>()
             || found.is::<topics::spec::BadSpec>()
         {

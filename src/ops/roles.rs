@@ -17,7 +17,7 @@ use crate::runtime::context::Context;
 use crate::runtime::health::Health;
 use crate::runtime::secrets::{self, Secrets};
 use crate::runtime::watched::Watched;
-use crate::runtime::{faults, http, policies};
+use crate::runtime::{faults, handles, http, policies};
 
 /// How long roles may take to drain.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -75,12 +75,13 @@ pub async fn run(args: Args, roles: &[Role], global: &Global) -> anyhow::Result<
             "this build can be told to fail (feature faults): never use it with real orders"
         );
     }
+    let open_files = handles::raise()?;
     let ctx = context(config).await?;
     let stop = CancellationToken::new();
     let listen = ctx.config.http.listen;
     let serving = http::serve(listen, ctx.health.clone(), ctx.metrics.clone(), stop.clone());
     let address = serving.await.with_context(|| format!("http.listen {listen}"))?;
-    tracing::info!(%address, worker = &*ctx.worker, "livez, readyz and metrics");
+    tracing::info!(%address, worker = &*ctx.worker, open_files, "livez, readyz and metrics");
     let mut running = JoinSet::new();
     for role in roles.iter().copied() {
         ctx.health.not_ready(role.name(), "starting");

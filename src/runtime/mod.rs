@@ -6,6 +6,7 @@ pub mod config;
 pub mod context;
 pub mod faults;
 pub mod halt_file;
+pub mod handles;
 pub mod health;
 pub mod http;
 pub mod keyring;
