@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::broker::protocol::Capabilities;
 use super::fence::Lease;
 use super::lanes::Lanes;
 use super::{Dispatch, DispatchError};
@@ -13,6 +14,15 @@ use crate::pg::cancels;
 use crate::pg::outbox::{self, OrderRow};
 use crate::runtime::clock::{Boot, boot};
 use crate::runtime::faults::crash_point;
+
+/// States in which the broker is asked to cancel. Where it answers no questions, an order of unknown outcome is in them, also
+/// when it is PARKED for that: nothing else would keep it from working there.
+pub fn cancellable(capabilities: &Capabilities) -> &'static [&'static str] {
+    match capabilities.query_by_client_id {
+        true => &["ACCEPTED", "PARTIALLY_FILLED"],
+        false => &["ACCEPTED", "PARTIALLY_FILLED", "UNKNOWN", "PARKED"],
+    }
+}
 
 /// Pause between two looks, unless a halt is new.
 const LOOK: Duration = Duration::from_millis(100);
@@ -46,12 +56,13 @@ impl Cancels {
             cancels::unasked(&client, &keys).await?;
             self.unsent.clear();
         }
-        let new = cancels::want_halted(&client, &held, &halts).await?;
+        let states = cancellable(&dispatch.known().capabilities);
+        let new = cancels::want_halted(&client, &held, &halts, states).await?;
         if new > 0 {
             tracing::warn!(orders = new, "a halt cancels orders that work at the broker");
         }
         let asking: Vec<&str> = self.asking.iter().map(String::as_str).collect();
-        let due = cancels::due(&client, &held, &asking, room).await?;
+        let due = cancels::due(&client, &held, states, &asking, room).await?;
         if !due.is_empty() {
             crash_point("dispatch/cancel-noted");
         }

@@ -1,12 +1,13 @@
 //! Follow: what the broker tells by itself, page after page, as long as it tells.
-//! Never trusted alone: events may be late, twice, in disorder or missing; questions are the net under them.
-//! Invariant: a place in the stream only moves forward.
+//! Never trusted alone: events may be late, twice, in disorder or missing; questions are the net under them. Where the
+//! broker answers none, whoever takes a lane hears again what its last holder may not have acted on.
+//! Invariant: a place in the stream only moves forward, unless it is put back for that.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Broker;
@@ -21,17 +22,53 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Pages that nobody has looked at yet.
 pub const PAGES_MAX: usize = 16;
 
-/// Reads on from the newest event at its start until `stop`.
+/// What the broker told after one place in its stream, up to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// In the order in which it happened.
+    pub views: Vec<OrderView>,
+    /// The place before.
+    pub from: u64,
+    /// The place after; no less.
+    pub upto: u64,
+}
+
+/// Puts the place of a reader back.
+#[derive(Default)]
+pub struct Back {
+    to: Mutex<Option<u64>>,
+    asked: Notify,
+}
+
+impl Back {
+    /// Reads again what came after this place.
+    pub fn to(&self, place: u64) {
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        *to = Some(to.map_or(place, |earlier| earlier.min(place)));
+        self.asked.notify_one();
+    }
+
+    fn take(&self) -> Option<u64> {
+        self.to.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Reads on from a place, or from the newest event at its start, until `stop`.
 pub async fn follow(
     broker: Arc<dyn Broker>,
     metrics: Arc<Metrics>,
-    tell: mpsc::Sender<Vec<OrderView>>,
+    (start, back): (Option<u64>, Arc<Back>),
+    tell: mpsc::Sender<Told>,
     stop: CancellationToken,
 ) {
-    let (mut after, mut pause) = (None, PAUSE);
+    let (mut after, mut pause) = (start, PAUSE);
     loop {
+        if let Some(place) = back.take() {
+            after = Some(after.map_or(place, |after| after.min(place)));
+        }
         let page = tokio::select! {
             () = stop.cancelled() => return,
+            () = back.asked.notified() => continue,
             page = broker.events(after, WAIT) => page,
         };
         let rest = match page {
@@ -43,8 +80,13 @@ pub async fn follow(
                     tracing::warn!(missed = heard.missed, "the broker left events out");
                 }
                 let moved = after != Some(heard.last);
+                let told = Told {
+                    views: heard.views,
+                    from: after.unwrap_or(heard.last),
+                    upto: heard.last,
+                };
                 (after, pause) = (Some(heard.last), PAUSE);
-                if !heard.views.is_empty() && tell.send(heard.views).await.is_err() {
+                if (moved || !told.views.is_empty()) && tell.send(told).await.is_err() {
                     return;
                 }
                 // A stream that stands still and still has something to say is not asked in a hurry.
@@ -58,9 +100,13 @@ pub async fn follow(
                 );
                 // One that cannot be read is left to the questions, or it would be in the way for ever.
                 let unreadable = matches!(none.code, "answer_too_large" | "answer_malformed");
-                if let Some(last) = after.as_mut().filter(|_| unreadable) {
-                    *last += 1;
+                if let Some(from) = after.filter(|_| unreadable) {
+                    let upto = from + 1;
                     metrics.broker_events_missed.inc();
+                    if tell.send(Told { views: vec![], from, upto }).await.is_err() {
+                        return;
+                    }
+                    after = Some(upto);
                 }
                 pause = (pause * 2).min(PAUSE_MAX);
                 Some(pause.max(none.retry_after.unwrap_or_default()))
@@ -69,6 +115,7 @@ pub async fn follow(
         if let Some(rest) = rest {
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = back.asked.notified() => {}
                 () = tokio::time::sleep(rest) => {}
             }
         }

@@ -3,11 +3,11 @@
 //! Invariant: an event that says nothing new leads to no transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
 use super::broker::events;
 use super::broker::protocol::OrderView;
 use super::fold::{Finding, Outcome, is_replaced};
+use super::follow::Told;
 use super::send::told;
 use super::{Dispatch, DispatchError};
 use crate::domain::event::{Fill, OrderStatus};
@@ -15,11 +15,8 @@ use crate::domain::order::{Event, Order};
 use crate::pg::broker::{self, Heard as Known};
 use crate::pg::lanes::LaneKey;
 use crate::pg::outbox::{self, OrderRow};
-use crate::runtime::clock::{Boot, boot};
 
-/// An event waits so long for the answer of its order's send.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-/// Orders that events wait for; what comes above is left to questions.
+/// Orders whose events wait to be looked at; with so many no more is read.
 const WAITING_MAX: usize = 10_000;
 /// Events of one order.
 const VIEWS_MAX: usize = 32;
@@ -27,25 +24,39 @@ const VIEWS_MAX: usize = 32;
 /// What was heard of one order, in the order in which it happened.
 struct Heard {
     views: Vec<OrderView>,
-    since: Boot,
+    /// The place in the stream before the first of them.
+    from: u64,
 }
 
 /// Events that were heard and not acted on yet, by client order id.
 #[derive(Default)]
 pub struct Ear {
     waiting: HashMap<String, Heard>,
+    /// Everything up to here was heard.
+    upto: Option<u64>,
 }
 
 impl Ear {
+    /// One that has heard everything up to a place.
+    pub fn at(place: Option<u64>) -> Self {
+        Self { waiting: HashMap::new(), upto: place }
+    }
+
+    /// Whether more may be heard.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < WAITING_MAX
+    }
+
     /// Keeps what was heard.
-    pub fn hear(&mut self, views: Vec<OrderView>) {
-        for view in views {
-            let id = view.order.client_order_id.clone();
-            if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(&id) {
-                continue;
-            }
-            let heard = self.waiting.entry(id);
-            let heard = heard.or_insert_with(|| Heard { views: Vec::new(), since: boot() });
+    pub fn hear(&mut self, told: Told) {
+        // What was on its way when the place was put back does not close the gap.
+        if self.upto.is_none_or(|upto| told.from <= upto) {
+            self.upto = self.upto.max(Some(told.upto));
+        }
+        for view in told.views {
+            let heard = self.waiting.entry(view.order.client_order_id.clone());
+            let heard = heard.or_insert_with(|| Heard { views: Vec::new(), from: told.from });
+            heard.from = heard.from.min(told.from);
             // Each tells all fills so far: of too many the newest will do.
             if heard.views.len() >= VIEWS_MAX {
                 heard.views.clear();
@@ -54,14 +65,24 @@ impl Ear {
         }
     }
 
+    /// Everything up to here was heard and, once what was found is settled, acted on.
+    pub fn place(&self) -> Option<u64> {
+        self.waiting.values().map(|heard| heard.from).chain(self.upto).min()
+    }
+
+    /// What came after this place is to be heard again; false: nothing has been heard after it.
+    pub fn forget(&mut self, place: u64) -> bool {
+        let later = self.upto.is_none_or(|upto| place < upto);
+        self.upto = self.upto.min(Some(place)).or(Some(place));
+        later
+    }
+
     /// Findings about orders of these lanes, and about ended orders of any.
     pub async fn heed(
         &mut self,
         dispatch: &Dispatch,
         lanes: &HashSet<LaneKey>,
     ) -> Result<Vec<Outcome>, DispatchError> {
-        let now = boot();
-        self.waiting.retain(|_, heard| now.since(heard.since) < WAIT_MAX);
         if self.waiting.is_empty() {
             return Ok(vec![]);
         }
@@ -155,4 +176,41 @@ pub(crate) fn moves(row: &OrderRow, fills: BTreeMap<String, Fill>, said: &[Event
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::order_view;
+    use super::*;
+
+    fn told(from: u64, upto: u64, ids: &[&str]) -> Told {
+        Told { views: ids.iter().map(|id| order_view(id)).collect(), from, upto }
+    }
+
+    #[test]
+    fn the_place_is_before_what_waits_and_moves_on_when_nothing_does() {
+        let mut ear = Ear::at(Some(7));
+        assert_eq!(ear.place(), Some(7));
+        ear.hear(told(7, 9, &["a"]));
+        ear.hear(told(9, 12, &["a", "b"]));
+        assert_eq!(ear.place(), Some(7));
+        ear.waiting.remove("a");
+        assert_eq!(ear.place(), Some(9));
+        ear.waiting.clear();
+        assert_eq!(ear.place(), Some(12));
+    }
+
+    #[test]
+    fn a_place_that_was_put_back_moves_on_only_with_what_follows_it() {
+        let mut ear = Ear::at(Some(20));
+        assert!(ear.forget(11), "there is something to hear again");
+        assert!(!ear.forget(11) && !ear.forget(15), "it is heard again already");
+        // On its way when the place was put back.
+        ear.hear(told(20, 22, &["late"]));
+        ear.waiting.clear();
+        assert_eq!(ear.place(), Some(11));
+        ear.hear(told(11, 16, &[]));
+        ear.hear(told(16, 23, &[]));
+        assert_eq!(ear.place(), Some(23));
+    }
 }

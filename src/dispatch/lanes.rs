@@ -44,6 +44,8 @@ pub struct Lanes {
     looked: Option<Boot>,
     renewed: Option<Boot>,
     in_doubt: bool,
+    /// A lane was taken whose last holder may not have acted on what the broker told after this place.
+    hear_from: Option<u64>,
 }
 
 impl Lanes {
@@ -57,17 +59,27 @@ impl Lanes {
         self.in_doubt = true;
     }
 
-    /// Renews what is held (every third of a lease) and takes lanes that have work and no holder.
-    pub async fn keep(&mut self, dispatch: &Dispatch) -> Result<(), DispatchError> {
+    /// From where on what the broker told must be heard again.
+    pub fn hear_from(&mut self) -> Option<u64> {
+        self.hear_from.take()
+    }
+
+    /// Renews what is held (every third of a lease) and takes lanes that have work and no holder. `heard` is how far this
+    /// process has acted on what the broker tells, if nothing but that tells of an order.
+    pub async fn keep(
+        &mut self,
+        dispatch: &Dispatch,
+        heard: Option<u64>,
+    ) -> Result<(), DispatchError> {
         let config = &dispatch.ctx.config.dispatch;
         let over = |since: Option<Boot>, ms: u64| {
             since.is_none_or(|since| boot().since(since) >= Duration::from_millis(ms))
         };
         if over(self.renewed, config.lease_ms / 3) {
-            self.renew(dispatch, config.lease_ms).await?;
+            self.renew(dispatch, config.lease_ms, heard).await?;
         }
         if over(self.looked, config.poll_ms) {
-            self.take(dispatch, config.lease_ms).await?;
+            self.take(dispatch, config.lease_ms, heard).await?;
         }
         if self.in_doubt {
             reconcile(dispatch, &self.list(|lane| !lane.busy)).await?;
@@ -76,7 +88,12 @@ impl Lanes {
         Ok(())
     }
 
-    async fn renew(&mut self, dispatch: &Dispatch, lease_ms: u64) -> Result<(), DispatchError> {
+    async fn renew(
+        &mut self,
+        dispatch: &Dispatch,
+        lease_ms: u64,
+        heard: Option<u64>,
+    ) -> Result<(), DispatchError> {
         let asked = boot();
         // A lane without work for a whole lease is let go: another worker may be less busy.
         let idle = |lane: &Lane| {
@@ -85,6 +102,7 @@ impl Lanes {
         let leaving = self.list(|lane| idle(lane));
         let staying = self.list(|lane| !idle(lane));
         let client = dispatch.ctx.pool.get().await?;
+        note_heard(dispatch, &client, &self.all(), heard).await?;
         if !leaving.is_empty() {
             for lane in &leaving {
                 self.held.remove(&lane.key);
@@ -113,7 +131,12 @@ impl Lanes {
         Ok(())
     }
 
-    async fn take(&mut self, dispatch: &Dispatch, lease_ms: u64) -> Result<(), DispatchError> {
+    async fn take(
+        &mut self,
+        dispatch: &Dispatch,
+        lease_ms: u64,
+        heard: Option<u64>,
+    ) -> Result<(), DispatchError> {
         let asked = boot();
         let client = dispatch.ctx.pool.get().await?;
         let work = lanes::with_work(&client).await?;
@@ -137,9 +160,9 @@ impl Lanes {
             // Twice what can fly: the rest is for other workers. What only rests takes no place of what moves.
             let most = dispatch.ctx.config.dispatch.in_flight_max * 2;
             let room = most.saturating_sub(self.held.values().filter(|lane| lane.counts()).count());
-            self.take_some(dispatch, lease_ms, &moving, room).await?;
+            self.take_some(dispatch, (lease_ms, heard), &moving, room).await?;
             let room = RESTING_MAX.saturating_sub(self.held.len());
-            self.take_some(dispatch, lease_ms, &resting, room).await?;
+            self.take_some(dispatch, (lease_ms, heard), &resting, room).await?;
         }
         self.looked = Some(asked);
         Ok(())
@@ -149,7 +172,7 @@ impl Lanes {
     async fn take_some(
         &mut self,
         dispatch: &Dispatch,
-        lease_ms: u64,
+        (lease_ms, heard): (u64, Option<u64>),
         wanted: &[LaneKey],
         room: usize,
     ) -> Result<(), DispatchError> {
@@ -163,6 +186,12 @@ impl Lanes {
             return Ok(());
         }
         cancels::hurry(&client, &taken).await?;
+        if let Some(heard) = heard.and_then(|heard| i64::try_from(heard).ok()) {
+            let worker = &dispatch.ctx.worker;
+            let from = lanes::begin_hearing(&client, worker, &taken, heard).await?;
+            let from = from.and_then(|from| u64::try_from(from).ok());
+            self.hear_from = self.hear_from.into_iter().chain(from).min();
+        }
         drop(client);
         reconcile(dispatch, &taken).await?;
         self.held.extend(taken.into_iter().map(|lane| {
@@ -243,11 +272,28 @@ impl Lanes {
     }
 
     /// Lets every lane go.
-    pub async fn release(self, dispatch: &Dispatch) -> Result<(), DispatchError> {
+    pub async fn release(
+        self,
+        dispatch: &Dispatch,
+        heard: Option<u64>,
+    ) -> Result<(), DispatchError> {
         let client = dispatch.ctx.pool.get().await?;
+        note_heard(dispatch, &client, &self.all(), heard).await?;
         lanes::release(&client, &dispatch.ctx.worker, &self.all()).await?;
         Ok(())
     }
+}
+
+async fn note_heard(
+    dispatch: &Dispatch,
+    client: &tokio_postgres::Client,
+    held: &[HeldLane],
+    heard: Option<u64>,
+) -> Result<(), DispatchError> {
+    if let (Some(Ok(heard)), false) = (heard.map(i64::try_from), held.is_empty()) {
+        lanes::note_heard(client, &dispatch.ctx.worker, held, heard).await?;
+    }
+    Ok(())
 }
 
 /// Attempts without an outcome in lanes in which nothing flies become UNKNOWN, to be asked about.

@@ -3,7 +3,7 @@
 //! blindly. Invariants I6 (one effect per key), I5 (events are committed with what caused them).
 
 pub mod broker;
-mod cancel;
+pub(crate) mod cancel;
 pub(crate) mod choose;
 mod claim;
 mod door;
@@ -40,12 +40,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::broker::Broker;
 use self::broker::handshake::{HandshakeError, Known};
-use self::broker::protocol::{OrderView, PlaceOrder};
+use self::broker::protocol::PlaceOrder;
 use self::broker::rest::Rest;
 use self::cancel::Cancels;
 use self::door::Door;
 use self::events::Scribe;
 use self::fold::{Manners, Outcome};
+use self::follow::{Back, Told};
 use self::halts::Halts;
 use self::heed::Ear;
 use self::lanes::Lanes;
@@ -171,8 +172,10 @@ pub async fn run_with(
     let config = dispatch.ctx.config.clone();
     let wake = Arc::new(Notify::new());
     tokio::spawn(listen(config.database.url.clone(), OUTBOX_CHANNEL, wake.clone(), stop.clone()));
-    let (mut heard, mut unusable) = listen_to_broker(&dispatch);
-    let mut flights = Flights::default();
+    let back = Arc::new(Back::default());
+    let Some(place) = start::place(&dispatch).await? else { return Ok(()) };
+    let (mut heard, mut unusable) = listen_to_broker(&dispatch, (place, back.clone()));
+    let mut flights = Flights { ear: Ear::at(place), ..Flights::default() };
     loop {
         // In this order: a stop stops; what landed frees lanes; then what is new.
         tokio::select! {
@@ -180,14 +183,14 @@ pub async fn run_with(
             () = stop.cancelled() => break,
             Some(error) = unusable.recv() => return Err(error.into()),
             Some(landed) = flights.flying.join_next() => flights.landed.push(landed?),
-            Some(views) = heard.recv() => flights.ear.hear(views),
+            Some(told) = heard.recv(), if flights.ear.has_room() => flights.ear.hear(told),
             () = wake.notified() => flights.lanes.look_again(),
             () = tokio::time::sleep(Duration::from_millis(config.dispatch.poll_ms)) => {}
         }
         while let Some(landed) = flights.flying.try_join_next() {
             flights.landed.push(landed?);
         }
-        match round(&dispatch, &mut flights, &wake).await {
+        match round(&dispatch, &mut flights, &wake, &back).await {
             Ok(()) => dispatch.ctx.health.ready("dispatch"),
             Err(error) if error.disposition() == Disposition::Retry => {
                 tracing::warn!(%error, "dispatch tries again");
@@ -205,11 +208,12 @@ pub async fn run_with(
 /// heard, and an error if the broker must not be used any more.
 fn listen_to_broker(
     dispatch: &Arc<Dispatch>,
-) -> (mpsc::Receiver<Vec<OrderView>>, mpsc::Receiver<HandshakeError>) {
+    from: (Option<u64>, Arc<Back>),
+) -> (mpsc::Receiver<Told>, mpsc::Receiver<HandshakeError>) {
     let (tell, heard) = mpsc::channel(follow::PAGES_MAX);
     if dispatch.known().capabilities.events {
         let (broker, metrics) = (dispatch.broker.clone(), dispatch.ctx.metrics.clone());
-        tokio::spawn(follow::follow(broker, metrics, tell, dispatch.stop.clone()));
+        tokio::spawn(follow::follow(broker, metrics, from, tell, dispatch.stop.clone()));
     }
     let (end, unusable) = mpsc::channel(1);
     tokio::spawn(hourly::shares(dispatch.clone()));
@@ -224,9 +228,13 @@ async fn round(
     dispatch: &Arc<Dispatch>,
     flights: &mut Flights,
     wake: &Notify,
+    back: &Back,
 ) -> Result<(), DispatchError> {
     flights.settle(dispatch).await?;
-    flights.lanes.keep(dispatch).await?;
+    flights.lanes.keep(dispatch, dispatch.place(&flights.ear)).await?;
+    if let Some(place) = flights.lanes.hear_from().filter(|place| flights.ear.forget(*place)) {
+        back.to(place);
+    }
     let ours = flights.lanes.all().into_iter().map(|lane| lane.key).collect();
     let outcomes = flights.ear.heed(dispatch, &ours).await?;
     if !outcomes.is_empty() {
@@ -345,7 +353,7 @@ async fn drain(dispatch: &Dispatch, mut flights: Flights) -> Result<(), Dispatch
             return Ok(());
         }
     }
-    flights.lanes.release(dispatch).await?;
+    flights.lanes.release(dispatch, dispatch.place(&flights.ear)).await?;
     dispatch.emitter.drain(DRAIN).await;
     Ok(())
 }
@@ -354,6 +362,11 @@ impl Dispatch {
     /// What the broker says it is and can, now.
     fn known(&self) -> Arc<Known> {
         self.known.load_full()
+    }
+
+    /// How far this process has acted on what the broker tells by itself, where nothing else tells of an order.
+    fn place(&self, ear: &Ear) -> Option<u64> {
+        self.known().capabilities.only_tells().then(|| ear.place()).flatten()
     }
 
     fn manners(&self) -> Manners {

@@ -16,6 +16,7 @@ use super::fold::{Finding, Outcome};
 use super::pace::Rank;
 use super::road::Road;
 use super::safe::says_nothing;
+use crate::domain::event::OrderStatus;
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
 use crate::runtime::clock::{self, boot};
@@ -256,11 +257,18 @@ pub async fn cancel(
 
 /// What an answer to a cancel says of its order; nothing if it is not clear.
 pub(crate) fn cancel_answered(row: OrderRow, order: &PlaceOrder, moved: Moved) -> Option<Outcome> {
+    // Its answer is the first that is heard of it.
+    let is_unknown = matches!(row.state, OrderStatus::Unknown | OrderStatus::Parked);
     let settled = |finding, view: Option<&OrderView>, answer: Option<String>| {
         let outcome = of(row, finding, None, Value::Null, view, None);
         Some(Outcome { cancel: answer, ..outcome })
     };
     match moved {
+        Moved::Known(view) if is_unknown => {
+            let detail = json!({"order_ref": view.order_ref, "found_by": "cancel"});
+            let outcome = settled(Finding::Facts(events(&view)), Some(&view), None);
+            outcome.map(|outcome| Outcome { ends: Some(ended(&view)), detail, ..outcome })
+        }
         Moved::Known(view) => settled(Finding::Facts(events(&view)), Some(&view), None),
         Moved::Refused { code, original } => {
             // Another order under our id says nothing of ours.
@@ -274,6 +282,8 @@ pub(crate) fn cancel_answered(row: OrderRow, order: &PlaceOrder, moved: Moved) -
         Moved::Mismatch(view) => {
             settled(Finding::Mismatch(view.clone()), Some(&view), Some("mismatch".into()))
         }
+        // What is on its way may still come.
+        Moved::NotFound if is_unknown => None,
         Moved::NotFound => settled(Finding::NotFound, None, Some("not_found".into())),
         Moved::NotSent { .. } | Moved::Unknown { .. } => None,
     }

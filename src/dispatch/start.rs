@@ -2,6 +2,7 @@
 //! Never claims or sends. Invariant (F61, F57): with a wrong broker the role ends, and with one that refuses us it waits in SAFE.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use super::halts::Halts;
 use super::safe::{self, Outage};
 use super::{Dispatch, DispatchError, Disposition, RETRY, hourly};
 use crate::owed::Emitter;
+use crate::pg::lanes;
 use crate::runtime::context::Context;
 
 /// What a start has got so far; each part once, however often it is tried.
@@ -56,6 +58,37 @@ pub async fn start(
             door.renew_secret();
         }
     }
+}
+
+/// Where to begin to listen, before anything is sent: where the last one was that listened to a broker that only tells.
+/// Without a place for any other broker, whose newest event will do. None at all: it is to stop.
+pub async fn place(dispatch: &Dispatch) -> Result<Option<Option<u64>>, DispatchError> {
+    if !dispatch.known().capabilities.only_tells() {
+        return Ok(Some(None));
+    }
+    loop {
+        let error = match last_place(dispatch).await {
+            Ok(Some(place)) => return Ok(Some(Some(place))),
+            Ok(None) => match dispatch.broker.events(None, Duration::ZERO).await {
+                Ok(page) => return Ok(Some(Some(page.last))),
+                Err(none) => format!("the broker's events are away: {} {}", none.code, none.detail),
+            },
+            Err(error) if error.disposition() == Disposition::Halt => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(error, "dispatch cannot start yet");
+        dispatch.ctx.health.not_ready("dispatch", error);
+        tokio::select! {
+            () = dispatch.stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+async fn last_place(dispatch: &Dispatch) -> Result<Option<u64>, DispatchError> {
+    let client = dispatch.ctx.pool.get().await?;
+    let furthest = lanes::furthest_heard(&client).await?;
+    Ok(furthest.and_then(|place| u64::try_from(place).ok()))
 }
 
 async fn prepare(

@@ -34,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::pg;
 use crate::runtime::config::{BadConfig, Config};
 use crate::runtime::telemetry::{self, LogFormat};
 
@@ -299,6 +300,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
                 MigrateError::Mismatch { .. } => Some(Exit::BadConfig),
                 _ => Some(Exit::Unavailable),
             }
+        } else if found.downcast_ref::<tokio_postgres::Error>().is_some_and(pg::is_away) {
+            Some(Exit::Unavailable)
         } else if let Some(HandshakeError::Secret(_)) = found.downcast_ref::<HandshakeError>() {
             Some(Exit::BadConfig)
         } else if let Some(HandshakeError::Unavailable { why, .. }) =

@@ -32,11 +32,12 @@ pub async fn want(
     tx.batch_execute(&format!("NOTIFY {OUTBOX_CHANNEL}")).await
 }
 
-/// Wants every order of these lanes cancelled that works at the broker and that a halt covers; how many are new.
+/// Wants every order of these lanes cancelled that is in one of these states and that a halt covers; how many are new.
 pub async fn want_halted(
     client: &Client,
     lanes: &[HeldLane],
     halts: &[HaltRow],
+    states: &[&str],
 ) -> Result<u64, Error> {
     let halts: Vec<&HaltRow> = halts.iter().filter(|halt| halt.mode == "halted").collect();
     if halts.is_empty() || lanes.is_empty() {
@@ -51,20 +52,21 @@ pub async fn want_halted(
              ON o.account = l.account AND o.symbol = l.symbol
           CROSS JOIN LATERAL (SELECT max(c.number) AS number FROM {}) c
            LEFT JOIN halts h ON h.number = c.number
-          WHERE o.state IN ('ACCEPTED','PARTIALLY_FILLED') AND c.number IS NOT NULL
+          WHERE o.state = ANY ($4) AND c.number IS NOT NULL
             AND NOT EXISTS (SELECT FROM order_cancels k WHERE k.idempotency_key = o.idempotency_key)
           GROUP BY o.idempotency_key, c.number
          ON CONFLICT DO NOTHING",
         covered("o", "$3")
     );
-    client.execute(&sql, &[&accounts, &symbols, &Json(&halts)]).await
+    client.execute(&sql, &[&accounts, &symbols, &Json(&halts), &states]).await
 }
 
-/// The orders of these lanes that the broker is to be asked to cancel now, with the code it is told. The next question
+/// The orders of these lanes, in one of these states, that the broker is to be asked to cancel now, with the code it is told. The next question
 /// is put off before this one is asked: whoever dies here does not ask in a hurry after a restart.
 pub async fn due(
     client: &Client,
     lanes: &[HeldLane],
+    states: &[&str],
     asking: &[&str],
     limit: usize,
 ) -> Result<Vec<(String, String)>, Error> {
@@ -85,10 +87,10 @@ pub async fn due(
                       JOIN unnest($1::text[], $2::text[]) AS l (account, symbol)
                         ON o.account = l.account AND o.symbol = l.symbol
                      WHERE k.next_ask_at <= clock_timestamp() AND k.idempotency_key <> ALL ($3)
-                       AND o.state IN ('ACCEPTED','PARTIALLY_FILLED')
+                       AND o.state = ANY ($7)
                      ORDER BY k.next_ask_at LIMIT $4)
              RETURNING c.idempotency_key, c.code",
-            &[&accounts, &symbols, &asking, &(limit as i64), &PAUSE_MAX_MS, &PAUSE_MS],
+            &[&accounts, &symbols, &asking, &(limit as i64), &PAUSE_MAX_MS, &PAUSE_MS, &states],
         )
         .await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()

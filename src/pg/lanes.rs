@@ -148,6 +148,62 @@ pub async fn release(client: &Client, worker: &str, lanes: &[HeldLane]) -> Resul
     Ok(())
 }
 
+/// These lanes are another's now: from where on what the broker tells must be heard again, because of orders that are at the
+/// broker or on their way. For a lane without one, what comes after `heard` is enough.
+pub async fn begin_hearing(
+    client: &Client,
+    worker: &str,
+    lanes: &[HeldLane],
+    heard: i64,
+) -> Result<Option<i64>, Error> {
+    let (accounts, symbols, epochs) = columns(lanes);
+    let row = client
+        .query_one(
+            "WITH ours AS (
+               SELECT l.account, l.symbol, l.heard,
+                      EXISTS (SELECT FROM outbox_orders o
+                               WHERE o.account = l.account AND o.symbol = l.symbol
+                                 AND o.state IN ('SENT','ACCEPTED','PARTIALLY_FILLED','UNKNOWN','PARKED')) AS is_open
+                 FROM dispatch_lanes l
+                 JOIN unnest($1::text[], $2::text[], $3::bigint[]) AS h (account, symbol, epoch)
+                   ON l.account = h.account AND l.symbol = h.symbol AND l.epoch = h.epoch
+                WHERE l.owner = $4),
+             fresh AS (
+               UPDATE dispatch_lanes l SET heard = $5 FROM ours
+                WHERE l.account = ours.account AND l.symbol = ours.symbol
+                  AND (NOT ours.is_open OR ours.heard IS NULL))
+             SELECT min(heard) FROM ours WHERE is_open",
+            &[&accounts, &symbols, &epochs, &worker, &heard],
+        )
+        .await?;
+    row.try_get(0)
+}
+
+/// In these lanes, as far as they are still ours, everything that the broker told up to `heard` has been acted on.
+pub async fn note_heard(
+    client: &Client,
+    worker: &str,
+    lanes: &[HeldLane],
+    heard: i64,
+) -> Result<(), Error> {
+    let (accounts, symbols, epochs) = columns(lanes);
+    client
+        .execute(
+            "UPDATE dispatch_lanes l SET heard = $5
+               FROM unnest($1::text[], $2::text[], $3::bigint[]) AS h (account, symbol, epoch)
+              WHERE l.account = h.account AND l.symbol = h.symbol AND l.epoch = h.epoch
+                AND l.owner = $4 AND l.heard IS DISTINCT FROM $5",
+            &[&accounts, &symbols, &epochs, &worker, &heard],
+        )
+        .await?;
+    Ok(())
+}
+
+/// The furthest that any holder has heard.
+pub async fn furthest_heard(client: &Client) -> Result<Option<i64>, Error> {
+    client.query_one("SELECT max(heard) FROM dispatch_lanes", &[]).await?.try_get(0)
+}
+
 /// The fence of a claiming transaction: those of the lanes that are ours now, and stay so until it commits.
 pub async fn hold(
     tx: &Transaction<'_>,

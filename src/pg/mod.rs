@@ -44,6 +44,19 @@ pub fn is_of_data(code: &SqlState) -> bool {
     matches!(class, Some("22" | "23")) && *code != SqlState::UNIQUE_VIOLATION
 }
 
+/// Whether Postgres, or the way to it, is away for now: the connection is gone, it goes down or comes up (57P), or has no
+/// room (53).
+pub fn is_away(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    let is_io = error.source().is_some_and(|source| source.is::<std::io::Error>());
+    let code = error.code().map(SqlState::code);
+    error.is_closed() || is_io || code.is_some_and(says_away)
+}
+
+fn says_away(code: &str) -> bool {
+    ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+}
+
 /// What Postgres says, with its code: an error of the client says of it only that there was one.
 pub fn told(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;
@@ -57,6 +70,16 @@ pub fn told(error: &tokio_postgres::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_is_told_from_what_is_wrong() {
+        for code in ["08006", "53100", "53300", "57P01", "57P02", "57P03"] {
+            assert!(says_away(code), "{code}");
+        }
+        for code in ["57014", "42P01", "23505", "22003", "XX000", "40001", "25006"] {
+            assert!(!says_away(code), "{code}");
+        }
+    }
 
     #[test]
     fn only_what_a_record_says_is_held_against_it() {

@@ -33,7 +33,7 @@ impl World {
     }
 
     /// Whether it works on in our books, and nobody may ask the broker: an event that was lost, or that came to a sender
-    /// who did not have the lane, is not made up for.
+    /// who did not have the lane, is not made up for. (Dispatch reads the stream again; here events are not kept.)
     fn is_untold(&self, order: &Sendable) -> bool {
         let works = matches!(order.row.state, OrderStatus::Accepted | OrderStatus::PartiallyFilled);
         works && !self.manners.capabilities.query_by_client_id

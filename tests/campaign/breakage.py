@@ -19,6 +19,15 @@ from line import ROOT, Services, Trouble, free_port
 
 STACK = ROOT / "tests" / "stack"
 
+GONE_S = 60
+
+
+def _stat(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return " Z "
+
 
 class Stack:
     """A second stack, in a folder and on ports of its own; what was downloaded for the first one is shared."""
@@ -55,7 +64,14 @@ class Stack:
         self._script("restart", service)
 
     def kill(self, service: str) -> None:
-        os.kill(self.pid(service), signal.SIGKILL)
+        """It is gone when this returns: whoever starts it again does not take it for one that runs."""
+        pid = self.pid(service)
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + GONE_S
+        while Path(f"/proc/{pid}").exists() and " Z " not in _stat(pid):
+            if time.monotonic() > deadline:
+                raise Trouble(f"{service} ({pid}) is still there {GONE_S} s after SIGKILL")
+            time.sleep(0.01)
 
     def down(self) -> None:
         self._script("down", "--wipe")

@@ -52,7 +52,7 @@ POINTS = {
 # Points passed once a record rather than once a batch: a later pass is much later.
 PER_RECORD = {"gate/verified": 60, "dispatch/connected": 8, "dispatch/half-written": 8, "dispatch/all-written": 8, "dispatch/answer-read": 12}
 # An armed process that does not come to its point within this time did not die there, seconds.
-POINT_LIMIT_S = 60
+POINT_LIMIT_S = 120
 
 
 def within_dispatch(lies: dict) -> list[str]:

@@ -212,6 +212,13 @@ pub struct Capabilities {
     pub rate_limits: Vec<RateLimit>,
 }
 
+impl Capabilities {
+    /// It answers no questions and tells by itself what happens: that is all that is ever known of an order there.
+    pub fn only_tells(&self) -> bool {
+        self.events && !self.query_by_client_id
+    }
+}
+
 /// A call, as rate limits tell calls apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

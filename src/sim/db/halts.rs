@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Cancel, Db, Declared};
 use crate::dispatch::halts::stops;
-use crate::domain::event::OrderStatus;
 use crate::pg::halts::Scope;
 use crate::pg::lanes::HeldLane;
 use crate::pg::risk::HaltRow;
@@ -87,9 +86,15 @@ impl Db {
     }
 
     /// `cancels::want_halted`; how many are new.
-    pub fn want_halted(&mut self, lanes: &[HeldLane], halts: &[HaltRow], now: Timestamp) -> usize {
+    pub fn want_halted(
+        &mut self,
+        lanes: &[HeldLane],
+        halts: &[HaltRow],
+        states: &[&str],
+        now: Timestamp,
+    ) -> usize {
         let halts: Vec<HaltRow> = halts.iter().filter(|h| h.mode == "halted").cloned().collect();
-        let keys = self.working_of(lanes);
+        let keys = self.in_states(lanes, states);
         let new: Vec<String> = keys
             .into_iter()
             .filter(|key| !self.cancels.contains_key(key))
@@ -99,12 +104,10 @@ impl Db {
         new.len()
     }
 
-    fn working_of(&self, lanes: &[HeldLane]) -> Vec<String> {
-        let works = |o: &&super::Sendable| {
-            matches!(o.row.state, OrderStatus::Accepted | OrderStatus::PartiallyFilled)
-        };
+    fn in_states(&self, lanes: &[HeldLane], states: &[&str]) -> Vec<String> {
+        let is = |o: &&super::Sendable| states.contains(&o.row.state.as_str());
         let of_lane = |lane: &HeldLane| {
-            let of = self.orders_of(&lane.key).filter(works);
+            let of = self.orders_of(&lane.key).filter(is);
             of.map(|o| o.row.key.to_string()).collect::<Vec<_>>()
         };
         lanes.iter().flat_map(of_lane).collect()
@@ -114,12 +117,13 @@ impl Db {
     pub fn due_cancels(
         &mut self,
         lanes: &[HeldLane],
+        states: &[&str],
         asking: &[&str],
         limit: usize,
         now: Timestamp,
     ) -> Vec<(String, String)> {
         let mut due: Vec<(Timestamp, String)> = self
-            .working_of(lanes)
+            .in_states(lanes, states)
             .into_iter()
             .filter(|key| !asking.contains(&key.as_str()))
             .filter_map(|key| Some((self.cancels.get(&key)?.next_ask_at?, key)))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{LOOK, Landed, Lane, PAUSE_MAX_MS, PER_LANE_DEDUPED};
 use crate::dispatch::broker::events;
+use crate::dispatch::cancel::cancellable;
 use crate::dispatch::choose::{Chosen, begin, choose};
 use crate::dispatch::fence::{Lease, alive_until};
 use crate::dispatch::fold::{Finding, Outcome};
@@ -267,9 +268,10 @@ impl World {
         if held.is_empty() || room == 0 {
             return;
         }
-        self.db.want_halted(&held, &seen.halts, now);
+        let states = cancellable(&self.manners.capabilities);
+        self.db.want_halted(&held, &seen.halts, states, now);
         let asking: Vec<&str> = sender.cancelling.iter().map(String::as_str).collect();
-        for (key, code) in self.db.due_cancels(&held, &asking, room, now) {
+        for (key, code) in self.db.due_cancels(&held, states, &asking, room, now) {
             let Some(row) = self.db.find(&key, now) else { continue };
             let Some(lane) = self.senders[which].lanes.get(&row.lane()) else { continue };
             let lease = lane.lease.clone();

@@ -6,6 +6,7 @@ mod late;
 mod paced;
 mod refused;
 mod stopping;
+mod told;
 mod turns;
 
 use floor::{Decided, Floor};
