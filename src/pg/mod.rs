@@ -27,8 +27,10 @@ pub mod replaces;
 pub mod risk;
 pub mod risk_state;
 pub mod schemas;
+pub mod slo;
 pub mod story;
 pub mod time;
+pub mod upkeep;
 
 pub use deadpool_postgres::Client as PoolClient;
 pub use pool::{Pool, PoolError, connect};
