@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Error, IsolationLevel};
 use super::super::PgTime;
 
 /// Rows that came late have come to rest when none came for so long.
-const RESTED: &str = "10 seconds";
+const RESTED: &str = "5 seconds";
 /// But they are not waited for longer than this.
 const PATIENCE: &str = "10 minutes";
 
