@@ -61,7 +61,7 @@ CREATE TABLE latency_days (
 CREATE FUNCTION obs_latency_between(first DATE, last DATE)
 RETURNS TABLE (day DATE, p50_ms DOUBLE PRECISION, p90_ms DOUBLE PRECISION, p95_ms DOUBLE PRECISION,
                p99_ms DOUBLE PRECISION, max_ms DOUBLE PRECISION, traces BIGINT, executed BIGINT)
-LANGUAGE plpgsql STABLE ROWS 100 SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE ROWS 100 SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     since CONSTANT TIMESTAMPTZ := coalesce((first - 1)::timestamp AT TIME ZONE 'UTC', '-infinity');
@@ -215,7 +215,7 @@ $$;
 CREATE FUNCTION obs_slo_measure(indicator TEXT, percentile NUMERIC, span INTERVAL, short_span INTERVAL, goal NUMERIC,
                                 worst NUMERIC)
 RETURNS TABLE (observed NUMERIC, samples BIGINT, first_at TIMESTAMPTZ, last_at TIMESTAMPTZ, worst_trace_id TEXT)
-LANGUAGE plpgsql STABLE ROWS 1 SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan SET work_mem = '32MB' SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     until CONSTANT TIMESTAMPTZ := statement_timestamp();
@@ -226,12 +226,12 @@ DECLARE
 BEGIN
     IF indicator = 'plan_to_exec_ms' THEN
         RETURN QUERY
-        WITH sent AS MATERIALIZED (                -- the first step of an order that was sent
+        WITH sent AS (                             -- the first step of an order that was sent
             SELECT e.trace_id, min(e.sent_at) AS at FROM obs_exec_events e
              WHERE e.sent_at >= since AND e.sent_at < until AND e.exec_seq = 1
                AND e.status NOT IN ('NEW','REJECTED','CANCELLED','EXPIRED')
              GROUP BY 1
-        ), planned AS MATERIALIZED (
+        ), planned AS (
             SELECT p.trace_id, min(p.started_at) AS at FROM obs_plan_runs p
              WHERE p.started_at >= since - interval '1 day' AND p.started_at < until
              GROUP BY 1
@@ -245,7 +245,7 @@ BEGIN
           FROM sample;
     ELSIF indicator = 'decision_to_accept_ms' THEN
         RETURN QUERY
-        WITH of_order AS MATERIALIZED (
+        WITH of_order AS (
             SELECT min(e.trace_id) AS trace_id, min(e.sent_at) FILTER (WHERE e.exec_seq = 1) AS sent,
                    min(e.queue_ms) FILTER (WHERE e.exec_seq = 1) AS queue_ms,
                    min(e.sent_at) FILTER (WHERE e.status IN ('ACCEPTED','PARTIALLY_FILLED','FILLED')) AS accepted

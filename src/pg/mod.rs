@@ -46,6 +46,14 @@ pub fn is_of_data(code: &SqlState) -> bool {
     matches!(class, Some("22" | "23")) && *code != SqlState::UNIQUE_VIOLATION
 }
 
+/// Whether a row was refused because its table has no partition for it: it says so with the code of a rule that is broken
+/// (23514), but names no rule.
+pub fn lacks_partition(error: &tokio_postgres::Error) -> bool {
+    error
+        .as_db_error()
+        .is_some_and(|db| *db.code() == SqlState::CHECK_VIOLATION && db.constraint().is_none())
+}
+
 /// What Postgres says, with its code: an error of the client says of it only that there was one.
 pub fn told(error: &tokio_postgres::Error) -> String {
     use std::error::Error as _;

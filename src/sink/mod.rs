@@ -44,7 +44,7 @@ pub enum SinkError {
     Kafka(#[from] rdkafka::error::KafkaError),
     #[error(transparent)]
     Write(#[from] WriteError),
-    #[error(transparent)]
+    #[error("the service levels cannot be used")]
     Slos(#[from] PolicyError),
     #[error("a batch ended badly: {0}")]
     Broken(#[from] tokio::task::JoinError),
@@ -242,8 +242,6 @@ impl Sink {
                 && error.is_of_a_record()
             {
                 tracing::error!(%error, "a batch cannot be kept; its records are tried one by one");
-                // A month may have been dropped since, which looks like a row that breaks a rule.
-                months.forget();
                 result = one_by_one(&ctx, &emitter, &mut months, &batch).await;
             }
             Landed { batch, months, room, result }

@@ -8,7 +8,7 @@ SELECT n, 'views-' || n AS trace, 'order-' || lpad(n::text, 10, '0') AS key, md5
        :'day'::date::timestamp AT TIME ZONE 'UTC'
            + (n - :first) * (interval '1 day' / (:last - :first + 1)) AS at,
        (n * 7919 % 1000) AS dice, (n * 104729 % 997) AS other
-  FROM generate_series(:first, :last) AS n;
+  FROM generate_series(:first::bigint, :last::bigint) AS n;
 INSERT INTO obs_plan_runs (event_id, trace_id, status, symbol, timeframe, started_at, finished_at, meta)
 SELECT id || s, trace, (ARRAY['START','END'])[s], 'USDJPY', '1h', at + (s - 1) * interval '700 ms',
        at + s * interval '700 ms', '{"run": "hourly", "bars": 500, "features": 42, "host": "plan-1"}'

@@ -159,7 +159,7 @@ const ABOUT_MAX: usize = 200;
 
 impl Default for Slos {
     fn default() -> Self {
-        Self::parse("slo.yml", SHIPPED).expect("the shipped file is good")
+        Self::parse("configs/slo.yml", SHIPPED).expect("the shipped file is good")
     }
 }
 

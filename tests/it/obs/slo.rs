@@ -104,7 +104,7 @@ async fn the_way_from_decision_to_acceptance_is_judged_by_its_95th_percentile() 
     assert_eq!(of(&base, "decision_to_accept_p95").await, "violated 328.05 300 MEDIUM 40 t-40");
     // What was not accepted is no sample.
     base.sql(
-        "UPDATE obs_exec_events SET status = 'REJECTED' WHERE exec_seq = 2 AND trace_id > 't-3'",
+        "UPDATE obs_exec_events SET status = 'REJECTED' WHERE exec_seq = 2 AND trace_id > 't-2'",
     )
     .await;
     assert!(of(&base, "decision_to_accept_p95").await.starts_with("no_data"));
