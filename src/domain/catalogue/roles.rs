@@ -45,11 +45,11 @@ const SINK_UNSTORABLE_JA: (&str, &str) = (
 );
 const UPKEEP_FAILING_EN: (&str, &str) = (
     "A task of upkeep (months ahead, days and hours that are over, service levels, retention) has failed three times in a row. It is tried again, with pauses of up to 10 minutes; orders and the sink's rows do not wait for it. Told once until it succeeds.",
-    "`SELECT * FROM obs_upkeep` has the task and Postgres' words; `noctus maintain` tries it at once. A lock not had: a transaction is open for long on a table. A statement cancelled: raise `upkeep.statement_timeout_s`.",
+    "Table `obs_upkeep` has the task and Postgres' words; `noctus maintain` tries it at once. A lock not had: a transaction is open for long on a table. A statement cancelled: raise `upkeep.statement_timeout_s`.",
 );
 const UPKEEP_FAILING_JA: (&str, &str) = (
     "保守の作業 (先の月の用意、終わった日や時間の集計、サービスレベル、保存期限) が三回続けて失敗した。最長 10 分の間隔で再び試みる。注文もシンクの書き込みもこれを待たない。成功するまで一度だけ知らせる。",
-    "`SELECT * FROM obs_upkeep` に作業名と Postgres の言葉がある。`noctus maintain` で直ちに試せる。ロックが取れないなら、表の上で長く開いたトランザクションがある。文が取り消されたなら `upkeep.statement_timeout_s` を上げる。",
+    "表 `obs_upkeep` に作業名と Postgres の言葉がある。`noctus maintain` で直ちに試せる。ロックが取れないなら、表の上で長く開いたトランザクションがある。文が取り消されたなら `upkeep.statement_timeout_s` を上げる。",
 );
 const SLO_REFUSED_EN: (&str, &str) = (
     "The file of service levels (`slo.file`) has changed and says what is not allowed; the last good ones stay in force. The reason has every violation with its line.",

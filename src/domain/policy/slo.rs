@@ -341,7 +341,11 @@ fn levels(
         _ => Bounds::LIMIT,
     };
     let mut levels = Levels::default();
-    for (key, value) in Section::of(node, &path, found).rest() {
+    let entries = Section::of(node, &path, found).rest();
+    if entries.is_empty() {
+        found.add(node.place, &path, "needs a threshold for at least one severity");
+    }
+    for (key, value) in entries {
         let at = below(&path, &key.text);
         let Some(level) = decimal(value, &at, bounds, found) else { continue };
         let severity = Severity::read(&key.text);
@@ -351,9 +355,6 @@ fn levels(
         }
     }
     let set: Vec<Decimal> = levels.set().map(|(_, level)| level).collect();
-    if set.is_empty() {
-        found.add(node.place, &path, "needs a threshold for at least one severity");
-    }
     let falls = set.windows(2).any(|w| if is_floor { w[1] >= w[0] } else { w[1] <= w[0] });
     if falls {
         found.add(
