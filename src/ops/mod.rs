@@ -13,6 +13,7 @@ pub mod explain;
 pub mod halts;
 pub mod judge;
 pub mod key;
+pub mod maintain;
 pub mod migrate;
 pub mod orders;
 pub mod paper_broker;
@@ -22,6 +23,7 @@ pub mod rewind;
 pub mod roles;
 pub mod schemas;
 pub mod sign;
+pub mod slo;
 mod stretch;
 pub mod submit;
 mod table;
@@ -140,6 +142,10 @@ enum Command {
     Sink(roles::Args),
     /// Bring the database to this build's schema
     Migrate(migrate::Args),
+    /// Do the upkeep of the obs_* tables by hand, or show what it would do
+    Maintain(maintain::Args),
+    /// Show the service levels: what is promised, what is measured; or check a file of them
+    Slo(slo::Args),
     /// Create the topics of topics/topics.yml, show how the cluster differs, or print what is in one
     Topics(topics::Args),
     /// Register the schemas, or check them against all registered versions
@@ -248,6 +254,8 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Dispatch(a) => roles::run(a, &[Role::Dispatch], global).await,
         Command::Sink(a) => roles::run(a, &[Role::Sink], global).await,
         Command::Migrate(a) => migrate::run(a, global).await,
+        Command::Maintain(a) => maintain::run(a, global).await,
+        Command::Slo(a) => slo::run(a, global).await,
         Command::Topics(a) => topics::run(a, global).await,
         Command::Schemas(a) => schemas::run(a, global).await,
         Command::Submit(a) => submit::run(a, global).await,

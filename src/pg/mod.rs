@@ -27,8 +27,10 @@ pub mod replaces;
 pub mod risk;
 pub mod risk_state;
 pub mod schemas;
+pub mod slo;
 pub mod story;
 pub mod time;
+pub mod upkeep;
 
 pub use deadpool_postgres::Client as PoolClient;
 pub use pool::{Pool, PoolError, connect};
@@ -55,6 +57,14 @@ pub fn is_away(error: &tokio_postgres::Error) -> bool {
 
 fn says_away(code: &str) -> bool {
     ["08", "53", "57P"].iter().any(|class| code.starts_with(class))
+}
+
+/// Whether a row was refused because its table has no partition for it: it says so with the code of a rule that is broken
+/// (23514), but names no rule.
+pub fn lacks_partition(error: &tokio_postgres::Error) -> bool {
+    error
+        .as_db_error()
+        .is_some_and(|db| *db.code() == SqlState::CHECK_VIOLATION && db.constraint().is_none())
 }
 
 /// What Postgres says, with its code: an error of the client says of it only that there was one.

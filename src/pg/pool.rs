@@ -24,17 +24,7 @@ pub enum PoolError {
 
 /// Makes a pool and asks for one connection, so that a wrong address shows at the start.
 pub async fn connect(database: &Database) -> Result<Pool, PoolError> {
-    let mut config: tokio_postgres::Config = database.url.parse().map_err(PoolError::BadUrl)?;
-    config
-        .application_name("noctus")
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_user_timeout(Duration::from_secs(10))
-        .keepalives_idle(Duration::from_secs(10))
-        // No JIT: it takes longer to compile a set-wise statement than to run it.
-        .options(format!(
-            "-c TimeZone=UTC -c jit=off -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
-            database.statement_timeout_ms, database.lock_timeout_ms, database.idle_in_transaction_ms
-        ));
+    let config = configured(database, "noctus").map_err(PoolError::BadUrl)?;
     let manager = Manager::from_config(
         config,
         NoTls,
@@ -48,4 +38,23 @@ pub async fn connect(database: &Database) -> Result<Pool, PoolError> {
         .build()?;
     drop(pool.get().await?);
     Ok(pool)
+}
+
+/// How a session is made: its name in `pg_stat_activity`, and time-outs.
+pub(super) fn configured(
+    database: &Database,
+    name: &str,
+) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
+    let mut config: tokio_postgres::Config = database.url.parse()?;
+    config
+        .application_name(name)
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_user_timeout(Duration::from_secs(10))
+        .keepalives_idle(Duration::from_secs(10))
+        // No JIT: it takes longer to compile a set-wise statement than to run it.
+        .options(format!(
+            "-c TimeZone=UTC -c jit=off -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
+            database.statement_timeout_ms, database.lock_timeout_ms, database.idle_in_transaction_ms
+        ));
+    Ok(config)
 }

@@ -25,6 +25,8 @@ pub struct Config {
     pub dispatch: Dispatch,
     pub broker: Broker,
     pub sink: Sink,
+    pub upkeep: Upkeep,
+    pub slo: SloFile,
     pub policies: PolicyFiles,
 }
 
@@ -306,6 +308,48 @@ impl Default for Sink {
     }
 }
 
+/// Upkeep of the obs_* tables, done by one of the sinks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upkeep {
+    /// Whether sinks do it; else `noctus maintain` has to be run.
+    pub enabled: bool,
+    /// Months made ahead, besides the one that it is.
+    pub months_ahead: u32,
+    /// When the day that is over is counted, `HH:MM` UTC.
+    pub daily_at: String,
+    /// Table → for how long its rows are kept, e.g. `13 months` or `90 days`; one that is not named is kept for ever.
+    pub retention: BTreeMap<String, String>,
+    /// A statement of upkeep that takes longer is cancelled, seconds.
+    pub statement_timeout_s: u64,
+    /// A lock not had after this long fails its task, which is tried again, milliseconds.
+    pub lock_timeout_ms: u64,
+    /// Pause between two looks for what is due, milliseconds.
+    pub look_every_ms: u64,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            months_ahead: 2,
+            daily_at: "00:20".into(),
+            retention: BTreeMap::new(),
+            statement_timeout_s: 600,
+            lock_timeout_ms: 2_000,
+            look_every_ms: 5_000,
+        }
+    }
+}
+
+/// The file of service levels; if none is named they are the plan's.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct SloFile {
+    pub file: Option<PathBuf>,
+}
+
 /// Policy files; one that is not named is the plan's default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -350,7 +394,7 @@ impl Config {
         }
         let sections = [
             "kafka", "registry", "database", "http", "input", "gate", "dispatch", "broker", "sink",
-            "policies",
+            "upkeep", "slo", "policies",
         ];
         figment = figment.merge(
             Env::prefixed("NOCTUS_")
@@ -491,6 +535,7 @@ impl Config {
             self.input.signatures == Signatures::Required || self.dev,
             "input.signatures: optional needs dev: true",
         );
+        found.extend(crate::sink::upkeep::calendar::violations(&self.upkeep));
         found
     }
 

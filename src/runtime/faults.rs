@@ -38,6 +38,9 @@ pub const POINTS: &[&str] = &[
     "sink/upserted",
     "sink/commit-in-flight",
     "sink/committed",
+    "sink/upkeep-noted",
+    "sink/upkeep-detached",
+    "sink/upkeep-refreshed",
 ];
 
 #[cfg(feature = "faults")]

@@ -124,6 +124,14 @@ metrics! {
     paused: IntGaugeVec("noctus_paused_partitions", &["role"]),
     /// Dead letters delivered, by reason.
     dead_letters: IntCounterVec("noctus_dead_letters_total", &["reason"]),
+    /// 1 in the sink that does upkeep.
+    upkeep_leads: IntGauge("noctus_upkeep_leads"),
+    /// Tasks of upkeep that were carried out, by task and result.
+    upkeep_runs: IntCounterVec("noctus_upkeep_runs_total", &["task", "result"]),
+    /// When a task of upkeep last ended well here, Unix seconds.
+    upkeep_last_success: IntGaugeVec("noctus_upkeep_last_success_timestamp_seconds", &["task"]),
+    /// Seconds that tasks of upkeep took.
+    upkeep_seconds: Histogram("noctus_upkeep_task_seconds"),
 }
 
 impl Metrics {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::intake::Refusal;
+use super::tell::owed_alert;
 use super::write::{Batch, Item, WriteError, Written, write};
 use crate::domain::event::{Alert, EventId, Severity, Subject as About};
 use crate::domain::text::TraceId;
@@ -15,7 +16,7 @@ use crate::owed::{Emitter, Owed};
 use crate::pg::obs::Months;
 use crate::pg::positions::{Move, Steps};
 use crate::runtime::context::Context;
-use crate::wire::{self, Subject};
+use crate::wire::Subject;
 
 /// The rule that the alert names.
 const UNSTORABLE: &str = "sink.unstorable";
@@ -105,8 +106,5 @@ async fn alert(ctx: &Context, record: &Record, why: &str) -> Result<Owed, WriteE
         at: record.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
     };
     ctx.metrics.alerts.with_label_values(&[UNSTORABLE, alert.severity.as_str()]).inc();
-    let schema = ctx.registry.newest_id(&ctx.config, Subject::Alert).await?;
-    let value = wire::frame(schema, &wire::alert::encode(&alert)?);
-    let key = alert.trace_id.as_ref().map(|t| t.as_bytes().to_vec());
-    Ok(Owed { topic: Subject::Alert.topic(), key, value: Some(value), headers: Vec::new() })
+    owed_alert(ctx, &alert).await
 }

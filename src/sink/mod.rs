@@ -5,16 +5,19 @@
 mod intake;
 mod isolate;
 pub mod project;
+mod tell;
+pub mod upkeep;
 mod write;
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::intake::{Read, Reader};
 use self::isolate::one_by_one;
+use self::upkeep::slos::SloSource;
 use self::write::{Batch, Item, READER, WriteError, Written, write};
 use crate::kafka::input::{Input, InputError};
 use crate::kafka::record::Record;
@@ -22,6 +25,7 @@ use crate::owed::{Emitter, Room};
 use crate::pg::obs::Months;
 use crate::runtime::context::Context;
 use crate::runtime::faults::crash_point;
+use crate::runtime::policies::PolicyError;
 
 /// Pause before something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(250);
@@ -40,6 +44,8 @@ pub enum SinkError {
     Kafka(#[from] rdkafka::error::KafkaError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error("the service levels cannot be used")]
+    Slos(#[from] PolicyError),
     #[error("a batch ended badly: {0}")]
     Broken(#[from] tokio::task::JoinError),
 }
@@ -50,7 +56,7 @@ impl SinkError {
         match self {
             SinkError::Input(error) => error.is_passing(),
             SinkError::Write(_) => true,
-            SinkError::Kafka(_) | SinkError::Broken(_) => false,
+            SinkError::Kafka(_) | SinkError::Slos(_) | SinkError::Broken(_) => false,
         }
     }
 }
@@ -81,7 +87,13 @@ struct Sink {
 
 /// Writes what happened until `stop`, then drains.
 pub async fn run(ctx: Context, stop: CancellationToken) -> Result<(), SinkError> {
+    let slos = SloSource::load(&ctx.config.slo)?;
     let Some(mut sink) = start(&ctx, &stop).await? else { return Ok(()) };
+    // Ended with this function, however it ends.
+    let mut beside = JoinSet::new();
+    if ctx.config.upkeep.enabled {
+        beside.spawn(upkeep::run(ctx.clone(), sink.emitter.clone(), slos, stop.clone()));
+    }
     let mut flight: Option<Flight> = None;
     loop {
         if flight.is_none() {

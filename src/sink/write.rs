@@ -39,7 +39,9 @@ impl WriteError {
     /// Whether something in the batch is at fault, and not a service: the batch would fail for ever (I9).
     pub(super) fn is_of_a_record(&self) -> bool {
         match self {
-            WriteError::Postgres(error) => error.code().is_some_and(pg::is_of_data),
+            WriteError::Postgres(error) => {
+                error.code().is_some_and(pg::is_of_data) && !pg::lacks_partition(error)
+            }
             WriteError::Pool(_)
             | WriteError::Fenced
             | WriteError::Registry(_)

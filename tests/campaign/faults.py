@@ -47,7 +47,10 @@ POINTS = {
         "dispatch/after-commit", "dispatch/reconcile-queried", "dispatch/reconcile-decided", "dispatch/cancel-noted",
         "dispatch/cancel-in-flight", "dispatch/cancel-answered", "emission/produced", "emission/acked", "emission/settled",
     ],
-    "sink": ["sink/polled", "sink/upserted", "sink/commit-in-flight", "sink/committed"],
+    "sink": [
+        "sink/polled", "sink/upserted", "sink/commit-in-flight", "sink/committed", "sink/upkeep-noted",
+        "sink/upkeep-detached", "sink/upkeep-refreshed",
+    ],
 }
 # Points passed once a record rather than once a batch: a later pass is much later.
 PER_RECORD = {"gate/verified": 60, "dispatch/connected": 8, "dispatch/half-written": 8, "dispatch/all-written": 8, "dispatch/answer-read": 12}
@@ -62,9 +65,11 @@ def within_dispatch(lies: dict) -> list[str]:
 
 
 def pointed(role: str, chance: random.Random) -> list[tuple[str, int]]:
-    """Every point of a role at its first pass and, shuffled, at a later one."""
+    """Every point of a role at its first pass and, shuffled, at a later one (upkeep does its work once a day)."""
     later = []
     for point in POINTS[role]:
+        if point.startswith("sink/upkeep"):
+            continue
         nth = chance.randint(2, PER_RECORD.get(point, 4))
         later.append((point, 2 if point in ("gate/in-revoke", "gate/dead-letter-unacked") else nth))
     chance.shuffle(later)
@@ -117,6 +122,9 @@ class Schedule:
         if needs_unknown:  # something to ask about, whatever the mode is
             self.pinned = self.line.broker.mode
             self.line.broker.tell(self.pinned, {**self.line.broker.lies, **MODES["drops answers"]})
+        if point.startswith("sink/upkeep"):  # something to drop, and to refresh
+            self.line.ask("SELECT obs_make_month('2020-01-01T00:00Z')")
+            self.line.ask("UPDATE obs_upkeep SET finished_at = NULL RETURNING task")
         slot.start((point, nth))
         if point == "gate/in-revoke":
             fired = self._revoked(slot)

@@ -123,6 +123,10 @@ class Slot:
         variables = dict(self.line.environment)
         if point is not None:
             variables["NOCTUS_CRASH"] = f"{point[0]}:{point[1]}"
+        if self.role == "sink":
+            # One sink leads the upkeep, the one whose points are armed; old months of alerts go.
+            variables["NOCTUS_UPKEEP__ENABLED"] = str(self.name.endswith("-1")).lower()
+            variables["NOCTUS_UPKEEP__RETENTION__OBS_ALERTS"] = "35 days"
         log = self.line.folder / f"{self.name}.log"
         with open(log, "ab") as out:
             self.process = subprocess.Popen(

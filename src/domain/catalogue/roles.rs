@@ -43,6 +43,22 @@ const SINK_UNSTORABLE_JA: (&str, &str) = (
     "シンクがレコードから作った行を、Postgres が内容を理由に拒んだ (SQLSTATE クラス 22・23)。前後の行は書き込まれ、このレコードはデッドレター `unstorable` になる。保存できないアラート自体は、デッドレターになるだけである。",
     "誰かが表を変更したか、Noctus の不具合である。Postgres の言葉がアラートの reason にある。直してからデッドレターを再投入するか、トピックを巻き戻す。既にある行は変わらない。",
 );
+const UPKEEP_FAILING_EN: (&str, &str) = (
+    "A task of upkeep (months ahead, days and hours that are over, service levels, retention) has failed three times in a row. It is tried again, with pauses of up to 10 minutes; orders and the sink's rows do not wait for it. Told once until it succeeds.",
+    "Table `obs_upkeep` has the task and Postgres' words; `noctus maintain` tries it at once. A lock not had: a transaction is open for long on a table. A statement cancelled: raise `upkeep.statement_timeout_s`.",
+);
+const UPKEEP_FAILING_JA: (&str, &str) = (
+    "保守の作業 (先の月の用意、終わった日や時間の集計、サービスレベル、保存期限) が三回続けて失敗した。最長 10 分の間隔で再び試みる。注文もシンクの書き込みもこれを待たない。成功するまで一度だけ知らせる。",
+    "表 `obs_upkeep` に作業名と Postgres の言葉がある。`noctus maintain` で直ちに試せる。ロックが取れないなら、表の上で長く開いたトランザクションがある。文が取り消されたなら `upkeep.statement_timeout_s` を上げる。",
+);
+const SLO_REFUSED_EN: (&str, &str) = (
+    "The file of service levels (`slo.file`) has changed and says what is not allowed; the last good ones stay in force. The reason has every violation with its line.",
+    "`noctus slo check FILE` shows all of it. A good file is in force within seconds.",
+);
+const SLO_REFUSED_JA: (&str, &str) = (
+    "サービスレベルのファイル (`slo.file`) が変わったが、許されない記述がある。最後の正しい内容が有効なままである。理由に違反のすべてが行番号とともにある。",
+    "`noctus slo check FILE` がすべてを示す。正しいファイルは数秒で有効になる。",
+);
 
 /// What befalls a role.
 pub(super) const ROLES: &[Entry] = &[
@@ -51,4 +67,6 @@ pub(super) const ROLES: &[Entry] = &[
     alert("clock.apart", Severity::Critical, APART_EN, APART_JA),
     alert("gate.flooded", Severity::Critical, FLOODED_EN, FLOODED_JA),
     alert("sink.unstorable", Severity::Critical, SINK_UNSTORABLE_EN, SINK_UNSTORABLE_JA),
+    alert("sink.upkeep_failing", Severity::High, UPKEEP_FAILING_EN, UPKEEP_FAILING_JA),
+    alert("sink.slo_refused", Severity::High, SLO_REFUSED_EN, SLO_REFUSED_JA),
 ];

@@ -10,6 +10,7 @@ pub mod quality;
 mod read;
 pub mod risk;
 pub mod schema;
+pub mod slo;
 mod tree;
 pub mod violation;
 

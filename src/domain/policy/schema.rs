@@ -2,8 +2,11 @@
 //! Never decides: the strict reader does. A schema cannot tell duplicate keys, unknown zones or too many digits.
 //! Invariant: its keys are the reader's keys (a test asks the reader).
 
+mod slo;
+
 use serde_json::{Map, Value, json};
 
+pub use self::slo::slo;
 use crate::domain::text::{Account, StrategyName, Symbol, Timeframe};
 
 /// How a number may be written as a text.

@@ -3,6 +3,7 @@
 //! Invariant (I4, I8): the same events in any order, split and repeated in any way, leave the same rows.
 
 mod insert;
+mod late;
 mod metrics;
 
 use std::collections::HashSet;
@@ -69,13 +70,14 @@ pub struct Written {
 /// Writes the rows of a batch; their months must be there. [`measure`] has to follow in the same transaction.
 pub async fn write(tx: &Transaction<'_>, rows: &Rows<'_>) -> Result<Written, Error> {
     // Sent one behind the other, answered in the same order: one round trip.
-    let (plan_runs, infer_calls, decisions, exec_events, alerts, commands) = tokio::try_join!(
+    let (plan_runs, infer_calls, decisions, exec_events, alerts, commands, ()) = tokio::try_join!(
         insert::plan_runs(tx, &rows.plan_runs),
         insert::infer_calls(tx, &rows.infer_calls),
         insert::decisions(tx, &rows.decisions),
         insert::exec_events(tx, &rows.exec_events),
         insert::alerts(tx, &rows.alerts),
         insert::command_outcomes(tx, &rows.command_outcomes),
+        late::note(tx, rows.times()),
     )?;
     let mut written = Written::default();
     let mut count = |table, given: usize, new: u64| {

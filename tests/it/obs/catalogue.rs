@@ -6,7 +6,7 @@ const COLUMNS: &str = "
     SELECT c.relname, a.attname, format_type(a.atttypid, NULL), col_description(c.oid, a.attnum),
            obj_description(c.oid, 'pg_class')
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-     WHERE c.relname LIKE 'obs\\_%' AND c.relkind IN ('p','v','m') AND c.relnamespace = 'public'::regnamespace
+     WHERE c.relname LIKE 'obs\\_%' AND c.relkind IN ('p','v','m','r') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace
      ORDER BY c.relname, a.attnum";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

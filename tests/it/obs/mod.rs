@@ -3,9 +3,13 @@
 mod base;
 mod catalogue;
 mod explain;
+mod indexes;
+mod leads;
 mod months;
 mod reader;
 mod role;
+mod slo;
 mod unstorable;
+mod upkeep;
 mod views;
 mod writing;

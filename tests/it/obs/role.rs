@@ -45,7 +45,7 @@ impl Running {
         self.task.await.expect("it did not panic").expect("it drained");
     }
     /// Ends it in the middle of whatever it does.
-    async fn crash(self) {
+    pub(super) async fn crash(self) {
         self.task.abort();
         assert!(self.task.await.is_err_and(|e| e.is_cancelled()), "it was running");
     }
@@ -60,7 +60,7 @@ impl Running {
 }
 
 impl Place {
-    async fn new(change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) async fn new(change: impl FnOnce(&mut Config)) -> Self {
         Self::with_partitions(3, change).await
     }
 
