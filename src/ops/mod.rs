@@ -14,6 +14,7 @@ pub mod halts;
 pub mod judge;
 pub mod key;
 pub mod migrate;
+pub mod notify;
 pub mod orders;
 pub mod paper_broker;
 mod person;
@@ -137,6 +138,8 @@ enum Command {
     Dispatch(roles::Args),
     /// Role: write the obs_* tables that dashboards read
     Sink(roles::Args),
+    /// Role: tell people of alerts and SLO violations; with a verb: check its routes, try a receiver, list
+    Notify(notify::Args),
     /// Bring the database to this build's schema
     Migrate(migrate::Args),
     /// Create the topics of topics/topics.yml, show how the cluster differs, or print what is in one
@@ -242,10 +245,11 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
     use roles::Role;
     let global = &cli.global;
     match cli.command {
-        Command::Run(a) => roles::run(a, &[Role::Gate, Role::Dispatch, Role::Sink], global).await,
+        Command::Run(a) => roles::run(a, &Role::ALL, global).await,
         Command::Gate(a) => roles::run(a, &[Role::Gate], global).await,
         Command::Dispatch(a) => roles::run(a, &[Role::Dispatch], global).await,
         Command::Sink(a) => roles::run(a, &[Role::Sink], global).await,
+        Command::Notify(a) => notify::run(a, global).await,
         Command::Migrate(a) => migrate::run(a, global).await,
         Command::Topics(a) => topics::run(a, global).await,
         Command::Schemas(a) => schemas::run(a, global).await,
@@ -291,6 +295,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             || found.is::<BadSecrets>()
             || found.is::<TooFew>()
             || found.is::<PolicyError>()
+            || found.is::<crate::notify::BadRoutes>()
             || found.is::<topics::spec::BadSpec>()
         {
             Some(Exit::BadConfig)

@@ -38,6 +38,8 @@ pub const POINTS: &[&str] = &[
     "sink/upserted",
     "sink/commit-in-flight",
     "sink/committed",
+    "notify/before-post",
+    "notify/after-post",
 ];
 
 #[cfg(feature = "faults")]
