@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::news::{self, SLO};
@@ -41,7 +42,8 @@ async fn look_once(
 ) -> Result<(), NotifyError> {
     let mut client = ctx.pool.get().await?;
     let Some(violations) = notify::violations(&client).await? else { return Ok(()) };
-    let now = clock::now();
+    // As Postgres keeps it.
+    let now = Timestamp::from_microsecond(clock::now().as_microsecond()).unwrap_or_default();
     let firings: Vec<Firing> = violations.iter().map(|violation| firing(violation, now)).collect();
     let room = emitter.room().await;
     let tx = client.transaction().await?;
@@ -67,7 +69,7 @@ async fn look_once(
     Ok(())
 }
 
-fn firing(violation: &Violation, now: jiff::Timestamp) -> Firing {
+fn firing(violation: &Violation, now: Timestamp) -> Firing {
     let [observed, threshold] = [&violation.observed, &violation.threshold]
         .map(|text| text.as_deref().unwrap_or("none").to_string());
     let samples = violation.samples.unwrap_or(0);

@@ -146,10 +146,17 @@ impl Teller {
                 self.looks.spawn(slo::look(ctx, book, emitter, epoch));
             }
         }
-        self.gather(epoch, &book).await?;
-        self.send(epoch, &book).await?;
-        let every = book.pulse.as_ref().map_or(REST, |pulse| pulse.every);
-        if is_time(&mut self.next.pulse, every) && self.beats.is_empty() {
+        let (is_untold, is_due) = messages::anything(&self.ctx.pool.get().await?).await?;
+        if is_untold {
+            self.gather(epoch, &book).await?;
+        }
+        if is_untold || is_due {
+            self.send(epoch, &book).await?;
+        }
+        if let Some(every) = book.pulse.as_ref().map(|pulse| pulse.every)
+            && self.beats.is_empty()
+            && is_time(&mut self.next.pulse, every)
+        {
             self.beats.spawn(pulse::beat(self.ctx.clone(), book, self.is_caught_up.clone()));
         }
         if is_time(&mut self.next.forget, FORGET) {

@@ -61,6 +61,18 @@ pub async fn settle_doubts(tx: &Transaction<'_>, epoch: i64) -> Result<Vec<Doubt
     rows.iter().map(doubt).collect()
 }
 
+/// Whether a change waits for a message, and whether a message is due.
+pub async fn anything(client: &Client) -> Result<(bool, bool), Error> {
+    let statement = client
+        .prepare_cached(
+            "SELECT EXISTS (SELECT FROM notify_changes WHERE message_id IS NULL),
+                    EXISTS (SELECT FROM notify_messages WHERE state = 'PENDING' AND next_at <= clock_timestamp())",
+        )
+        .await?;
+    let row = client.query_one(&statement, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 /// Receivers for whom something waits, and Postgres' time.
 pub async fn waiting(tx: &Transaction<'_>) -> Result<(Timestamp, Vec<(String, Waiting)>), Error> {
     let statement = tx
@@ -106,7 +118,7 @@ pub async fn untold(
         .prepare_cached(
             "WITH critical AS MATERIALIZED (
                SELECT fingerprint FROM notify_changes WHERE receiver = $1 AND message_id IS NULL AND is_critical
-                GROUP BY fingerprint ORDER BY min(noted_at), fingerprint LIMIT CASE WHEN $2 THEN $3 END)
+                GROUP BY fingerprint ORDER BY min(noted_at), fingerprint LIMIT CASE WHEN $2 THEN $3::bigint END)
              SELECT u.change, c.opened_at, c.alerts, c.last_at
                FROM notify_changes u LEFT JOIN notify_conditions c USING (fingerprint)
               WHERE u.receiver = $1 AND u.message_id IS NULL

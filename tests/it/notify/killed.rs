@@ -5,8 +5,7 @@ use std::time::Duration;
 use noctus::domain::event::Severity;
 
 use super::receiver::Mood;
-use super::{Desk, says};
-use crate::stack::until;
+use super::{Desk, says, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f65_killed_before_and_after_the_call_a_change_is_told_once_under_one_id() {

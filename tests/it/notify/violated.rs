@@ -3,12 +3,10 @@
 use noctus::domain::event::Severity;
 
 use super::receiver::{Mood, Receiver};
-use super::{Desk, condition, routes, says};
-use crate::stack::until;
+use super::{Desk, condition, routes, says, until};
 
 /// In place of the view, so that a test says what it shows.
-const VIEW: &str = "DROP VIEW IF EXISTS obs_slo_violations_24h CASCADE;
-    CREATE TABLE obs_slo_violations_24h (slo text, \"window\" text, observed numeric, threshold numeric, severity text,
+const VIEW: &str = "CREATE TABLE obs_slo_violations_24h (slo text, \"window\" text, observed numeric, threshold numeric, severity text,
         samples bigint, first_at timestamptz, last_at timestamptz, worst_trace_id text)";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
