@@ -19,6 +19,7 @@ use crate::owed::{self, Emitter, Owed};
 use crate::pg::notify::{self, Violation, lease};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
+use crate::wire;
 
 /// This part's name in `/readyz`.
 const PART: &str = "notify-slo";
@@ -45,6 +46,10 @@ async fn look_once(
     // As Postgres keeps it.
     let now = Timestamp::from_microsecond(clock::now().as_microsecond()).unwrap_or_default();
     let firings: Vec<Firing> = violations.iter().map(|violation| firing(violation, now)).collect();
+    if !firings.is_empty() {
+        // The one question that may take long, asked before anything is locked; its answer is kept.
+        ctx.registry.newest_id(&ctx.config, wire::Subject::Alert).await?;
+    }
     let room = emitter.room().await;
     let tx = client.transaction().await?;
     if !lease::hold(&tx, &ctx.worker, epoch).await? {

@@ -30,6 +30,7 @@ Exit codes: 1 a violation was found (check), the receiver did not take it (test)
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[command(args_conflicts_with_subcommands = true, after_long_help = HELP)]
 pub struct Args {
     #[command(flatten)]

@@ -137,7 +137,7 @@ async fn f43_a_bad_file_of_routes_changes_nothing_and_is_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_in_our_own_network_is_not_called_unless_its_route_says_so() {
-    let mut desk = Desk::new("give_up_s: 2").await;
+    let desk = Desk::new("give_up_s: 2").await;
     let (text, named) =
         (routes(&desk.pager, "give_up_s: 2"), desk.pager.url.replace("127.0.0.1", "localhost"));
     let strict = text.replacen(", allow_private: true", "", 1);
