@@ -14,6 +14,8 @@ pub mod dispatch;
 pub mod paper;
 /// ROLE: ingest → project → write.
 pub mod sink;
+/// ROLE: alerts and violations → conditions → changes → messages to people.
+pub mod notify;
 /// Verbs of the command line.
 pub mod ops;
 /// ADAPTER: the only rdkafka, and the schema registry's client.

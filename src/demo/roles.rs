@@ -28,7 +28,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// Starts the three of them and waits until they are ready.
+    /// Starts every one of them and waits until they are ready.
     pub async fn start(
         config: Arc<Config>,
         secrets: Arc<Secrets>,

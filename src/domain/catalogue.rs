@@ -6,6 +6,7 @@ mod commands;
 mod fields;
 mod ingest;
 mod judging;
+mod notify;
 mod orders;
 pub mod page;
 mod roles;
@@ -125,6 +126,7 @@ pub fn entries() -> impl Iterator<Item = &'static Entry> {
         ingest::GATE,
         ingest::RELOADS,
         roles::ROLES,
+        notify::NOTIFY,
         orders::CODES,
         commands::CODES,
     ];

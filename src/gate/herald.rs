@@ -41,7 +41,8 @@ pub struct News<'a> {
 }
 
 impl News<'_> {
-    fn alert(self) -> Alert {
+    /// The alert that it is.
+    pub fn alert(self) -> Alert {
         let Self { policy_name, severity, subject, window_start, reason, details } = self;
         let about = About::Process { subject, window_start };
         Alert {

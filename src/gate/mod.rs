@@ -11,7 +11,7 @@ pub(crate) mod decide;
 mod fences;
 mod flood;
 pub(crate) mod fold;
-mod herald;
+pub(crate) mod herald;
 pub(crate) mod intake;
 mod isolate;
 pub mod letter;

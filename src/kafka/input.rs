@@ -281,6 +281,17 @@ impl Input {
         }
     }
 
+    /// Records that Kafka has of our partitions and that are not committed yet; none while no partition is ours, or
+    /// Kafka has not told the end of one.
+    pub fn behind(&self) -> Option<i64> {
+        let context = self.consumer.context();
+        let behind = |(key, owned): (&Key, &Owned)| {
+            context.end_of(&key.0, key.1).map(|end| (end - owned.next).max(0))
+        };
+        let all: Option<Vec<i64>> = self.owned.iter().map(behind).collect();
+        all.filter(|all| !all.is_empty() && self.untaken.is_empty()).map(|all| all.iter().sum())
+    }
+
     fn gauge_lag(&self, key: &Key, next: i64) {
         if let Some(end) = self.consumer.context().end_of(&key.0, key.1) {
             let partition = key.1.to_string();

@@ -15,6 +15,7 @@ pub mod judge;
 pub mod key;
 pub mod maintain;
 pub mod migrate;
+pub mod notify;
 pub mod orders;
 pub mod paper_broker;
 mod person;
@@ -140,6 +141,8 @@ enum Command {
     Dispatch(roles::Args),
     /// Role: write the obs_* tables that dashboards read
     Sink(roles::Args),
+    /// Role: tell people of alerts and SLO violations; with a verb: check its routes, try a receiver, list
+    Notify(notify::Args),
     /// Bring the database to this build's schema
     Migrate(migrate::Args),
     /// Do the upkeep of the obs_* tables by hand, or show what it would do
@@ -249,10 +252,11 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
     use roles::Role;
     let global = &cli.global;
     match cli.command {
-        Command::Run(a) => roles::run(a, &[Role::Gate, Role::Dispatch, Role::Sink], global).await,
+        Command::Run(a) => roles::run(a, &Role::ALL, global).await,
         Command::Gate(a) => roles::run(a, &[Role::Gate], global).await,
         Command::Dispatch(a) => roles::run(a, &[Role::Dispatch], global).await,
         Command::Sink(a) => roles::run(a, &[Role::Sink], global).await,
+        Command::Notify(a) => notify::run(a, global).await,
         Command::Migrate(a) => migrate::run(a, global).await,
         Command::Maintain(a) => maintain::run(a, global).await,
         Command::Slo(a) => slo::run(a, global).await,
@@ -300,6 +304,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             || found.is::<BadSecrets>()
             || found.is::<TooFew>()
             || found.is::<PolicyError>()
+            || found.is::<crate::notify::BadRoutes>()
             || found.is::<topics::spec::BadSpec>()
         {
             Some(Exit::BadConfig)

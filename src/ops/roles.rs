@@ -1,4 +1,4 @@
-//! `noctus run`, `gate`, `dispatch`, `sink`: start roles and drain them on SIGTERM.
+//! `noctus run`, `gate`, `dispatch`, `sink`, `notify`: start roles and drain them on SIGTERM.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +29,12 @@ pub enum Role {
     Gate,
     Dispatch,
     Sink,
+    Notify,
 }
 
 impl Role {
     /// Every role, in the order of the flow.
-    pub const ALL: [Role; 3] = [Role::Gate, Role::Dispatch, Role::Sink];
+    pub const ALL: [Role; 4] = [Role::Gate, Role::Dispatch, Role::Sink, Role::Notify];
 
     /// Its name: subcommand, consumer group, log target, metric prefix.
     pub fn name(self) -> &'static str {
@@ -41,6 +42,7 @@ impl Role {
             Role::Gate => "gate",
             Role::Dispatch => "dispatch",
             Role::Sink => "sink",
+            Role::Notify => "notify",
         }
     }
 
@@ -50,6 +52,7 @@ impl Role {
             Role::Gate => crate::gate::run(ctx, stop).await?,
             Role::Dispatch => crate::dispatch::run(ctx, stop).await?,
             Role::Sink => crate::sink::run(ctx, stop).await?,
+            Role::Notify => crate::notify::run(ctx, stop).await?,
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ pub mod halts;
 pub mod lanes;
 pub mod listen;
 pub mod migrate;
+pub mod notify;
 pub mod obs;
 pub mod outbox;
 pub mod outcome;

@@ -27,6 +27,7 @@ pub struct Config {
     pub sink: Sink,
     pub upkeep: Upkeep,
     pub slo: SloFile,
+    pub notify: Notify,
     pub policies: PolicyFiles,
 }
 
@@ -350,6 +351,28 @@ pub struct SloFile {
     pub file: Option<PathBuf>,
 }
 
+/// Telling people of alerts and violations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// The file of routes; not set: nobody is told, everything is recorded.
+    pub file: Option<PathBuf>,
+    /// Most alerts in one transaction.
+    pub batch_max: usize,
+    /// A call of a receiver that takes longer may have arrived or not, milliseconds.
+    pub timeout_ms: u64,
+    /// For how long one process tells without renewal before another may, milliseconds.
+    pub lease_ms: u64,
+    /// Objectives are looked at this often, seconds.
+    pub slo_poll_s: u64,
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self { file: None, batch_max: 1_000, timeout_ms: 10_000, lease_ms: 10_000, slo_poll_s: 15 }
+    }
+}
+
 /// Policy files; one that is not named is the plan's default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -394,7 +417,7 @@ impl Config {
         }
         let sections = [
             "kafka", "registry", "database", "http", "input", "gate", "dispatch", "broker", "sink",
-            "upkeep", "slo", "policies",
+            "upkeep", "slo", "notify", "policies",
         ];
         figment = figment.merge(
             Env::prefixed("NOCTUS_")
@@ -531,6 +554,16 @@ impl Config {
         );
         check(self.broker.late_fill_s <= 86_400, "broker.late_fill_s must be 0..86400");
         check((1..=100_000).contains(&self.sink.batch_max), "sink.batch_max must be 1..100000");
+        check((1..=10_000).contains(&self.notify.batch_max), "notify.batch_max must be 1..10000");
+        check(
+            (100..=60_000).contains(&self.notify.timeout_ms),
+            "notify.timeout_ms must be 100..60000",
+        );
+        check(
+            (1_000..=120_000).contains(&self.notify.lease_ms),
+            "notify.lease_ms must be 1000..120000",
+        );
+        check((1..=3_600).contains(&self.notify.slo_poll_s), "notify.slo_poll_s must be 1..3600");
         check(
             self.input.signatures == Signatures::Required || self.dev,
             "input.signatures: optional needs dev: true",

@@ -41,6 +41,8 @@ pub const POINTS: &[&str] = &[
     "sink/upkeep-noted",
     "sink/upkeep-detached",
     "sink/upkeep-refreshed",
+    "notify/before-post",
+    "notify/after-post",
 ];
 
 #[cfg(feature = "faults")]

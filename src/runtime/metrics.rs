@@ -122,6 +122,26 @@ metrics! {
     lag_records: IntGaugeVec("noctus_lag_records", &["role", "topic", "partition"]),
     /// Partitions paused because something they need is away.
     paused: IntGaugeVec("noctus_paused_partitions", &["role"]),
+    /// Alerts that notify has read, by what came of them.
+    notify_alerts: IntCounterVec("noctus_notify_alerts_total", &["outcome"]),
+    /// Changes of conditions, by kind.
+    notify_changes: IntCounterVec("noctus_notify_changes_total", &["kind"]),
+    /// Attempts to deliver a message, by receiver and what came of them.
+    notify_messages: IntCounterVec("noctus_notify_attempts_total", &["receiver", "outcome"]),
+    /// Seconds that a receiver took to answer.
+    notify_post_seconds: Histogram("noctus_notify_post_seconds"),
+    /// Conditions that hold, by severity.
+    notify_open: IntGaugeVec("noctus_notify_open_conditions", &["severity"]),
+    /// Messages on their way, by receiver.
+    notify_outstanding: IntGaugeVec("noctus_notify_outstanding_messages", &["receiver"]),
+    /// For how long the oldest change has not been put into a message, seconds; 0 = there is none.
+    notify_untold: IntGauge("noctus_notify_untold_seconds"),
+    /// 1 while this process is the one that tells.
+    notify_leads: IntGauge("noctus_notify_leads"),
+    /// Heartbeats, by what came of them.
+    notify_heartbeats: IntCounterVec("noctus_notify_heartbeats_total", &["outcome"]),
+    /// Changed files of routes, by whether they were taken.
+    notify_reloads: IntCounterVec("noctus_notify_reloads_total", &["outcome"]),
     /// Dead letters delivered, by reason.
     dead_letters: IntCounterVec("noctus_dead_letters_total", &["reason"]),
     /// 1 in the sink that does upkeep.

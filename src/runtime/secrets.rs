@@ -41,9 +41,13 @@ pub const DEV_SECRET: &str = "dev-secret";
 
 /// Reads `NAME` or the file named by `NAME_FILE`.
 pub fn read(name: &'static str) -> Result<Option<String>, BadSecrets> {
+    read_named(name).map_err(|source| BadSecrets::Unreadable { name, source })
+}
+
+/// The same of a name that is made at run time.
+pub fn read_named(name: &str) -> std::io::Result<Option<String>> {
     if let Some(path) = std::env::var_os(format!("{name}_FILE")) {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| BadSecrets::Unreadable { name, source })?;
+        let text = std::fs::read_to_string(path)?;
         return Ok(Some(text.trim_end_matches(['\r', '\n']).to_string()));
     }
     Ok(std::env::var(name).ok().filter(|s| !s.is_empty()))

@@ -19,7 +19,7 @@ const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a record is.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(crate) enum Read {
     Row(Box<Row>),
     /// No row: it becomes a dead letter.
     Refused(Refusal),
@@ -32,12 +32,12 @@ pub(super) enum Read {
 
 /// Why a record is no row; the reason is stable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) reason: &'static str,
+pub(crate) struct Refusal {
+    pub(crate) reason: &'static str,
     /// For a person.
-    pub(super) why: String,
+    pub(crate) why: String,
     /// What is told besides the dead letter.
-    pub(super) alert: Option<Owed>,
+    pub(crate) alert: Option<Owed>,
 }
 
 impl Refusal {
@@ -53,7 +53,7 @@ impl From<DecodeError> for Refusal {
 }
 
 /// Reads records.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     /// An id is unknown for this long before its record is refused.
     patience: Duration,
     /// Since when a schema id is unknown.
@@ -61,12 +61,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(patience_ms: u64) -> Self {
+    pub(crate) fn new(patience_ms: u64) -> Self {
         Self { patience: Duration::from_millis(patience_ms), unknown: HashMap::new() }
     }
 
     /// Reads one record; asks the registry only for a schema that is not known.
-    pub(super) async fn read(&mut self, record: &Record, registry: &Registry) -> Read {
+    pub(crate) async fn read(&mut self, record: &Record, registry: &Registry) -> Read {
         let value = record.value.as_deref().unwrap_or_default();
         let (id, body) = match wire::open(&record.headers, value) {
             Ok(parts) => parts,

@@ -2,7 +2,7 @@
 //! Owns the obs_* tables; nobody else writes them. Never decides anything, and never writes an event twice.
 //! Invariants I3 (the fence), I4 (rows by event id), I8 (reading a topic again changes nothing).
 
-mod intake;
+pub(crate) mod intake;
 mod isolate;
 pub mod project;
 mod tell;

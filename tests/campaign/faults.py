@@ -51,6 +51,7 @@ POINTS = {
         "sink/polled", "sink/upserted", "sink/commit-in-flight", "sink/committed", "sink/upkeep-noted",
         "sink/upkeep-detached", "sink/upkeep-refreshed",
     ],
+    "notify": ["notify/before-post", "notify/after-post"],
 }
 # Points passed once a record rather than once a batch: a later pass is much later.
 PER_RECORD = {"gate/verified": 60, "dispatch/connected": 8, "dispatch/half-written": 8, "dispatch/all-written": 8, "dispatch/answer-read": 12}

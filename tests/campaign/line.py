@@ -23,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 import generator
 import wire
+from people import People
 from proxy import Proxy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -300,6 +301,7 @@ class Line:
         self.producer = None  # the generator, once there is one
         self.config_file = folder / "noctus.yml"
         self.group_prefix = self.prefix
+        self.people = People(folder, options.seed)
         self._configure()
         self.keys_file = folder / "keys.json"
         self.write_keys([{"kid": generator.KID, "secret": self.signing_secret}])
@@ -309,6 +311,7 @@ class Line:
             "NOCTRIA_IDEMPOTENCY_SECRET": self.recipe_secret,
             "NOCTUS_SIGNING_KEYS_FILE": str(self.keys_file),
             "NOCTUS_PLANTED": options.planted,
+            **self.people.environment,
         }
         spec = folder / "topics.yml"
         text = (ROOT / "topics" / "topics.yml").read_text(encoding="utf-8")
@@ -347,6 +350,7 @@ class Line:
             # Small batches: more moments to be killed in.
             "gate": {"batch_max": 40},
             "sink": {"batch_max": 80},
+            "notify": {"file": str(self.people.file), "lease_ms": LEASE_MS, "timeout_ms": 1_500},
             "policies": {"risk": str(policy), "instruments": str(instruments)},
         }
         for section, keys in self.options.config.items():
@@ -404,6 +408,7 @@ class Line:
                 slot.process.kill()
                 slot.process.wait()
         self.broker.stop()
+        self.people.end()
         self.producer = None  # or its client complains about topics that are gone
         if self.proxy:
             self.proxy.end()

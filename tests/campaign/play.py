@@ -42,7 +42,7 @@ class Plan:
     halts: bool = False
     cancels: bool = False
     mix: dict | None = None
-    workers: dict = field(default_factory=lambda: {"gate": 2, "dispatch": 2, "sink": 2})
+    workers: dict = field(default_factory=lambda: {"gate": 2, "dispatch": 2, "sink": 2, "notify": 1})
     rebuild: bool = True
     at_least_s: float = 0.0
     whole_load: bool = False  # not over before `most` records are out
@@ -139,6 +139,8 @@ def _play(line: Line, plan: Plan, began: float) -> Outcome:
     schedule.fill()
     say(f"{load.generator.n} records in {time.monotonic() - began:.0f} s; no more faults")
     stuck = _rest(line) or stuck
+    if "notify" in plan.workers:
+        failures += [f"people: {text}" for text in line.people.rest(line)]
     live.ending.set()
     live.join(20)
     failures += line.died_by_itself(*allowed)

@@ -165,8 +165,8 @@ fn only_where(
 #[test]
 fn the_modules_stand_in_the_order_of_the_flow_each_with_a_sentence() {
     let flow = [
-        "domain", "wire", "gate", "owed", "dispatch", "paper", "sink", "ops", "kafka", "pg",
-        "runtime", "demo", "sim",
+        "domain", "wire", "gate", "owed", "dispatch", "paper", "sink", "notify", "ops", "kafka",
+        "pg", "runtime", "demo", "sim",
     ];
     let text = read("src/lib.rs");
     let lines: Vec<&str> = text.lines().collect();

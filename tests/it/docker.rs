@@ -205,7 +205,7 @@ fn every_command_line_is_one_that_the_executable_understands() {
     assert_eq!(of("ENTRYPOINT"), [r#"["noctus"]"#]);
     let command: Vec<String> = serde_json::from_str(&of("CMD")[0]).expect("a JSON list");
     parse(command, DOCKERFILE);
-    let roles = ["gate", "dispatch", "sink", "setup", "paper-broker"].map(String::from);
+    let roles = ["gate", "dispatch", "sink", "notify", "setup", "paper-broker"].map(String::from);
     assert_eq!(ours().into_keys().collect::<BTreeSet<_>>(), BTreeSet::from(roles));
 }
 

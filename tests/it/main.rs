@@ -7,6 +7,7 @@ mod embedded;
 mod faults;
 mod judge;
 mod line;
+mod notify;
 mod obs;
 mod oracle;
 mod paper;

@@ -9,6 +9,7 @@ pub mod profiles;
 pub mod quality;
 mod read;
 pub mod risk;
+mod routes;
 pub mod schema;
 pub mod slo;
 mod tree;

@@ -7,6 +7,8 @@ mod slo;
 use serde_json::{Map, Value, json};
 
 pub use self::slo::slo;
+use super::routes;
+use crate::domain::notice::routes::Pace;
 use crate::domain::text::{Account, StrategyName, Symbol, Timeframe};
 
 /// How a number may be written as a text.
@@ -210,11 +212,106 @@ pub fn instruments() -> Value {
     schema
 }
 
+/// `configs/notify.yml`.
+pub fn notify() -> Value {
+    let receivers =
+        |what: &str| list(what, json!({"type": "string", "pattern": whole(routes::NAME)}));
+    let texts =
+        |what: &str| list(what, json!({"type": "string", "minLength": 1, "maxLength": 100}));
+    let words: Vec<&str> = routes::SEVERITIES.iter().map(|(word, _)| *word).collect();
+    let mut receiver =
+        section("Somebody who is told.", called().into_iter().chain(kind()).collect());
+    receiver["required"] = json!(["kind"]);
+    let mut route = section(
+        "Holds if every part of it does; the first that holds decides.",
+        keys([
+            ("severity", list("These severities.", json!({"enum": words}))),
+            ("policy_name", texts("These rules; * stands for anything.")),
+            ("account", texts("These accounts.")),
+            ("symbol", texts("These symbols.")),
+            ("to", receivers("Who is told; [] is silence.")),
+            ("continue", whether("The routes after this one are looked at, too.")),
+        ]),
+    );
+    route["type"] = json!("object");
+    route["required"] = json!(["to"]);
+    let mut heartbeat = called();
+    heartbeat.insert("every_s".into(), seconds("How often.", 5, 86_400, 60));
+    let address = json!({"type": "string", "pattern": "^https?://"});
+    heartbeat.insert("probes".into(), list("Addresses that must answer 200 before.", address));
+    file_of(
+        "Who is told of alerts and SLO violations",
+        "docs/notify.md explains each key.",
+        keys([
+            ("receivers", named("Who can be told, by name.", routes::NAME, receiver)),
+            ("routes", list("Looked at in this order.", route)),
+            ("default", receivers("Who is told of what no route holds for.")),
+            ("heartbeat", section("Told again and again that all is well.", heartbeat)),
+            ("pace", section("How fast.", pace())),
+        ]),
+    )
+}
+
+fn kind() -> Map<String, Value> {
+    keys([("kind", json!({"description": "How it is called.", "enum": ["slack", "webhook"]}))])
+}
+
+fn called() -> Map<String, Value> {
+    let url = json!({"type": ["string", "null"], "pattern": "^https?://[^\\s@/?#]+([/?#]\\S*)?$",
+        "description": "Its address, unless NOCTUS_NOTIFY_<NAME>_URL has it."});
+    keys([
+        ("url", url),
+        ("allow_http", whether("Plain HTTP may be used.")),
+        (
+            "allow_private",
+            whether("Addresses of this machine and of private networks may be called."),
+        ),
+    ])
+}
+
+fn pace() -> Map<String, Value> {
+    let d = Pace::default();
+    keys([
+        ("flush_s", seconds("Changes are gathered for so long.", 1, 600, d.flush_s)),
+        (
+            "critical_flush_s",
+            seconds("CRITICAL waits no longer after a quiet time.", 0, 60, d.critical_flush_s),
+        ),
+        ("retry_max_s", seconds("Longest pause between two attempts.", 1, 3_600, d.retry_max_s)),
+        (
+            "give_up_s",
+            seconds("A message not delivered by then has failed.", 1, 604_800, d.give_up_s),
+        ),
+        (
+            "resolve_after_s",
+            seconds("Without another alert it is over.", 1, 604_800, d.resolve_after_s),
+        ),
+        ("slo_clear_s", seconds("A violation not shown is over.", 0, 86_400, d.slo_clear_s)),
+        ("remind_after_s", seconds("What goes on is told again.", 1, 2_592_000, d.remind_after_s)),
+        ("stale_after_s", seconds("An older alert opens nothing.", 60, 2_592_000, d.stale_after_s)),
+    ])
+}
+
+fn whether(what: &str) -> Value {
+    json!({"description": described(what, "false"), "enum": [true, false, "true", "false", null]})
+}
+
+fn seconds(what: &str, least: u32, most: u32, unless_given: u32) -> Value {
+    let mut schema = count(what, &unless_given.to_string());
+    (schema["minimum"], schema["maximum"]) = (json!(least), json!(most));
+    schema["type"] = json!(["integer", "string"]);
+    schema
+}
+
 fn file(title: &str, properties: Map<String, Value>) -> Value {
+    file_of(title, "docs/policies.md explains each key.", properties)
+}
+
+fn file_of(title: &str, description: &str, properties: Map<String, Value>) -> Value {
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": title,
-        "description": "docs/policies.md explains each key.",
+        "description": description,
         "type": "object",
         "additionalProperties": false,
         "properties": properties,
