@@ -4,6 +4,7 @@
 
 mod insert;
 mod metrics;
+mod varied;
 
 use std::collections::HashSet;
 
@@ -98,6 +99,30 @@ pub async fn write(tx: &Transaction<'_>, rows: &Rows<'_>) -> Result<Written, Err
     written.touched = Touched::each_once(touched);
     written.new_steps = exec_events;
     Ok(written)
+}
+
+/// Events of this batch that were there already and say something else now, by table. Asks only about tables in which
+/// something was there already.
+pub async fn varied(
+    tx: &Transaction<'_>,
+    rows: &Rows<'_>,
+    written: &Written,
+) -> Result<Vec<(&'static str, u64)>, Error> {
+    let mut varied = Vec::new();
+    for counted in written.tables.iter().filter(|counted| counted.repeats > 0) {
+        let events = match counted.table {
+            "obs_plan_runs" => varied::count(tx, counted.table, &rows.plan_runs).await?,
+            "obs_infer_calls" => varied::count(tx, counted.table, &rows.infer_calls).await?,
+            "obs_decisions" => varied::count(tx, counted.table, &rows.decisions).await?,
+            "obs_exec_events" => varied::count(tx, counted.table, &rows.exec_events).await?,
+            "obs_alerts" => varied::count(tx, counted.table, &rows.alerts).await?,
+            _ => varied::count(tx, counted.table, &rows.command_outcomes).await?,
+        };
+        if events > 0 {
+            varied.push((counted.table, events));
+        }
+    }
+    Ok(varied)
 }
 
 /// Makes the `obs_do_metrics` rows of the touched orders anew; returns how many changed. The last thing before the
