@@ -44,6 +44,8 @@ const GROUPS: &[(&[&str], &str)] = &[
     (&["noctus_dispatch_", "noctus_halts", "noctus_cancels_", "noctus_position_"], "Dispatch"),
     (&["noctus_broker_"], "The broker"),
     (&["noctus_sink_"], "Sink"),
+    (&["noctus_upkeep_"], "Upkeep"),
+    (&["noctus_notify_"], "Notify"),
     (&["noctus_lag_", "noctus_paused_"], "Reading"),
     (&["noctus_transaction_", "noctus_batch_", "noctus_pool_"], "Postgres"),
     (&[], "The rest"),
