@@ -11,6 +11,26 @@ def p95(metric, by=""):
     return f"histogram_quantile(0.95, sum by ({labels}) (rate({metric}_bucket[{RATE}])))"
 
 
+def ms(since, until):
+    """Milliseconds between two moments."""
+    return f"(extract(epoch FROM {until} - {since}) * 1000)"
+
+
+# The same as obs_trace_latency, of the time shown only: that view is over all months.
+STAGES = """
+    (SELECT trace_id, min(made_at) AS decided FROM obs_decisions WHERE $__timeFilter(made_at) GROUP BY 1) AS d
+    LEFT JOIN (SELECT trace_id, min(started_at) AS planned FROM obs_plan_runs
+                WHERE $__timeFilter(started_at) GROUP BY 1) AS p USING (trace_id)
+    LEFT JOIN (SELECT trace_id, min(called_at) AS asked FROM obs_infer_calls
+                WHERE $__timeFilter(called_at) GROUP BY 1) AS i USING (trace_id)
+    LEFT JOIN (SELECT trace_id, min(sent_at) AS sent FROM obs_exec_events
+                WHERE $__timeFilter(sent_at) AND status NOT IN ('NEW','REJECTED','CANCELLED','EXPIRED')
+                GROUP BY 1) AS e USING (trace_id)
+"""
+EACH = [("plan to model", ms("planned", "asked")), ("model to decision", ms("asked", "decided")),
+        ("decision to send", ms("decided", "sent")), ("in all", ms("planned", "sent"))]
+P95_EACH = ",\n".join(f'percentile_cont(0.95) WITHIN GROUP (ORDER BY {value}) AS "{name}"' for name, value in EACH)
+
 PIPELINE = dashboard(
     "noctus-pipeline",
     "Noctus: pipeline",
@@ -230,46 +250,24 @@ LATENCY = dashboard(
     "Noctus: latency",
     "The KPI of the CHECK layer: P95 by day and by stage, from the first PLAN step to the first send.",
     [
-        stat("P95 in all", "From the first PLAN step to the first send, of the time shown. Above 10 s is a warning, above "
-             "15 s critical.",
-             sql("""
-                 SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_total) AS p95
-                   FROM obs_trace_latency WHERE $__timeFilter(decision_ts)
-                 """), unit="ms", width=6, thresholds=limit(10_000, 15_000)),
-        stat("P95 plan to model", "From the first PLAN step to the first model call.",
-             sql("""
-                 SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_plan_to_infer) AS p95
-                   FROM obs_trace_latency WHERE $__timeFilter(decision_ts)
-                 """), unit="ms", width=6),
-        stat("P95 model to decision", "From the first model call to the decision.",
-             sql("""
-                 SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_infer_to_decision) AS p95
-                   FROM obs_trace_latency WHERE $__timeFilter(decision_ts)
-                 """), unit="ms", width=6),
-        stat("P95 decision to send", "From the decision to the first send.",
-             sql("""
-                 SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_decision_to_exec) AS p95
-                   FROM obs_trace_latency WHERE $__timeFilter(decision_ts)
-                 """), unit="ms", width=6, thresholds=limit(300)),
+        stat("P95 by stage", "Of the time shown, milliseconds. In all: from the first PLAN step to the first send; above 10 s is a "
+             "warning, above 15 s critical.",
+             sql(f"SELECT {P95_EACH} FROM {STAGES}"), unit="ms", width=24, thresholds=limit(10_000, 15_000)),
         graph("P95 by day and stage", "The KPI: each stage and the whole, by day (UTC).",
-              sql("""
-                  SELECT $__timeGroupAlias(decision_ts, '1d'),
-                         percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_plan_to_infer) AS "plan to model",
-                         percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_infer_to_decision) AS "model to decision",
-                         percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_decision_to_exec) AS "decision to send",
-                         percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_total) AS "in all"
-                    FROM obs_trace_latency WHERE $__timeFilter(decision_ts) GROUP BY 1 ORDER BY 1
+              sql(f"""
+                  SELECT $__timeGroupAlias(decided, '1d'),
+                         {P95_EACH}
+                    FROM {STAGES} GROUP BY 1 ORDER BY 1
                   """, series=True), unit="ms", width=24, height=10, thresholds=limit(10_000, 15_000)),
         table("By day", "Of all traces of a day, as of the last refresh of obs_latency_daily.",
               sql("""
                   SELECT day, p50_ms, p90_ms, p95_ms, p99_ms, max_ms, traces, executed
                     FROM obs_latency_daily WHERE $__timeFilter(day::timestamp AT TIME ZONE 'UTC') ORDER BY day DESC
                   """), unit="short"),
-        table("Slowest traces", "The twenty slowest of the time shown.",
-              sql("""
-                  SELECT trace_id, plan_start, ms_plan_to_infer, ms_infer_to_decision, ms_decision_to_exec, ms_total
-                    FROM obs_trace_latency WHERE $__timeFilter(decision_ts) AND ms_total IS NOT NULL
-                   ORDER BY ms_total DESC LIMIT 20
+        table("Slowest traces", "The twenty slowest of the time shown, milliseconds.",
+              sql(f"""
+                  SELECT trace_id, planned, {", ".join(f'{value} AS "{name}"' for name, value in EACH)}
+                    FROM {STAGES} WHERE sent - planned IS NOT NULL ORDER BY sent - planned DESC LIMIT 20
                   """), unit="ms", traces=["trace_id"]),
     ],
     since="now-14d",
@@ -297,10 +295,8 @@ SLO = dashboard(
                     AND final_status IN ('FILLED','CANCELLED','REJECTED','EXPIRED','PARKED')
                  """), unit="percentunit", decimals=2, thresholds=steps(("red", None), ("green", 0.995))),
         stat("P95 plan to send", "From the first PLAN step to the first send.",
-             sql("""
-                 SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY ms_total) AS p95
-                   FROM obs_trace_latency WHERE $__timeFilter(decision_ts)
-                 """), unit="ms", thresholds=limit(10_000, 15_000)),
+             sql("SELECT observed FROM obs_slo_status WHERE slo = 'plan_to_exec_p95' AND observed IS NOT NULL"),
+             unit="ms", thresholds=limit(10_000, 15_000)),
         stat("P95 decision to acceptance", "As dispatch measures it.",
              prom("histogram_quantile(0.95, sum by (le) (noctus_dispatch_accept_seconds_bucket))", instant=True), unit="s",
              decimals=3, thresholds=limit(0.3)),

@@ -22,7 +22,10 @@ fn the_pages_of_the_catalogue_are_up_to_date() {
 fn the_page_of_metrics_is_up_to_date() {
     let path = "docs/metrics.md";
     let made = noctus::runtime::metrics::page::page();
-    assert!(read(path) == made, "{path} is out of date; make it with: noctus docs metrics > {path}");
+    assert!(
+        read(path) == made,
+        "{path} is out of date; make it with: noctus docs metrics > {path}"
+    );
 }
 
 #[test]

@@ -101,16 +101,28 @@ pub async fn write(tx: &Transaction<'_>, rows: &Rows<'_>) -> Result<Written, Err
     Ok(written)
 }
 
-/// Events of this batch that were there already and say something else now, by table. Asks only about tables in which
-/// something was there already.
+/// Events of this batch that were there already and say something else now, by table. What they say is compared only in
+/// tables in which something was there already; that a decision or a step is there under another time, in any case.
 pub async fn varied(
     tx: &Transaction<'_>,
     rows: &Rows<'_>,
     written: &Written,
 ) -> Result<Vec<(&'static str, u64)>, Error> {
+    let decisions = rows.decisions.iter().map(|r| (r.event_id.as_str(), r.made_at));
+    let steps = rows.exec_events.iter().map(|r| (r.event_id.as_str(), r.sent_at));
+    let (decisions, steps) = tokio::try_join!(
+        varied::moved(tx, "obs_decisions", "made_at", decisions),
+        varied::moved(tx, "obs_exec_events", "sent_at", steps),
+    )?;
     let mut varied = Vec::new();
-    for counted in written.tables.iter().filter(|counted| counted.repeats > 0) {
-        let events = match counted.table {
+    for counted in &written.tables {
+        let moved = match counted.table {
+            "obs_decisions" => decisions,
+            "obs_exec_events" => steps,
+            _ => 0,
+        };
+        let differ = match counted.table {
+            _ if counted.repeats == 0 => 0,
             "obs_plan_runs" => varied::count(tx, counted.table, &rows.plan_runs).await?,
             "obs_infer_calls" => varied::count(tx, counted.table, &rows.infer_calls).await?,
             "obs_decisions" => varied::count(tx, counted.table, &rows.decisions).await?,
@@ -118,8 +130,8 @@ pub async fn varied(
             "obs_alerts" => varied::count(tx, counted.table, &rows.alerts).await?,
             _ => varied::count(tx, counted.table, &rows.command_outcomes).await?,
         };
-        if events > 0 {
-            varied.push((counted.table, events));
+        if moved.max(differ) > 0 {
+            varied.push((counted.table, moved.max(differ)));
         }
     }
     Ok(varied)

@@ -39,7 +39,11 @@ fn names_follow_the_conventions_of_prometheus() {
         }
         assert!(m.help.trim().ends_with('.'), "{}: its help is a sentence", m.name);
         for label in m.labels {
-            assert!(!NO_LABELS.contains(label), "{}: {label} may have any number of values", m.name);
+            assert!(
+                !NO_LABELS.contains(label),
+                "{}: {label} may have any number of values",
+                m.name
+            );
         }
     }
 }

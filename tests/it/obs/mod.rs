@@ -7,5 +7,6 @@ mod months;
 mod reader;
 mod role;
 mod unstorable;
+mod varied;
 mod views;
 mod writing;
