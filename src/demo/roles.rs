@@ -98,7 +98,7 @@ async fn context(config: Arc<Config>, secrets: Arc<Secrets>) -> anyhow::Result<C
     let pool = crate::pg::connect(&config.database).await?;
     let registry = Arc::new(Registry::new(&config.registry)?);
     let policies = super::policies::of(&super::scenario::PolicyParts::default())?;
-    Ok(Context {
+    let ctx = Context {
         config,
         secrets: Arc::new(arc_swap::ArcSwap::new(secrets)),
         pool,
@@ -109,5 +109,7 @@ async fn context(config: Arc<Config>, secrets: Arc<Secrets>) -> anyhow::Result<C
         metrics: Arc::default(),
         health: crate::runtime::health::Health::default(),
         worker: format!("demo-{}-{:08x}", std::process::id(), rand::random::<u32>()).into(),
-    })
+    };
+    ctx.tell_metrics();
+    Ok(ctx)
 }

@@ -3,6 +3,7 @@
 //! row is committed before the socket is written.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ use crate::pg::outbox::{self, OrderRow};
 use crate::pg::risk;
 use crate::runtime::clock::{self, Boot, boot};
 use crate::runtime::faults::{crash_point, in_flight};
+use crate::runtime::metrics::Guarantee;
 
 /// Orders of one lane claimed together; only a broker that dedupes may see one of them twice after a crash.
 const PER_LANE_DEDUPED: usize = 16;
@@ -52,6 +54,7 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let room = dispatch.emitter.room_now();
     let asked = boot();
     let mut client = dispatch.ctx.pool.get().await?;
+    let began = Instant::now();
     let tx = client.transaction().await?;
     let ours = lanes::hold(&tx, &dispatch.ctx.worker, idle).await?;
     let mut halts = risk::halts(&*tx).await?;
@@ -82,7 +85,13 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
         going.iter().map(|(row, _)| (row, epochs[&row.lane()])).collect();
     let ids: Vec<&str> = going.iter().map(|(_, order)| order.client_order_id.as_str()).collect();
     let under = (ids.as_slice(), known.digest.as_str());
-    let begun = outbox::begin_attempts(&tx, &dispatch.ctx.worker, &attempts, under).await?;
+    let metrics = &dispatch.ctx.metrics;
+    let begun = outbox::begin_attempts(&tx, &dispatch.ctx.worker, &attempts, under).await;
+    let begun = begun.inspect_err(|error| {
+        if error.is_there_already() {
+            metrics.broken(Guarantee::OneAttemptPerSend, error);
+        }
+    })?;
     if begun.len() != going.len() {
         return Err(DispatchError::Moved);
     }
@@ -99,8 +108,12 @@ pub async fn claim(dispatch: &Dispatch, idle: &[HeldLane]) -> Result<Claim, Disp
     let batch = owed::insert(&tx, &dispatch.ctx.worker, &owed).await?;
     in_flight("dispatch/claim-in-flight", tx.commit()).await?;
     crash_point("dispatch/after-claim");
-    let sent = dispatch.ctx.metrics.dispatch_events.with_label_values(&["SENT"]);
-    sent.inc_by(owed.len() as u64);
+    metrics.dispatch_events.with_label_values(&["SENT"]).inc_by(owed.len() as u64);
+    metrics
+        .transaction_seconds
+        .with_label_values(&["claim"])
+        .observe(began.elapsed().as_secs_f64());
+    metrics.batch_records.with_label_values(&["claim"]).observe(owed.len() as f64);
     dispatch.emitter.emit(room, batch, owed);
     Ok(claim)
 }

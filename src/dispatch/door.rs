@@ -3,7 +3,7 @@
 //! more whether a write may begin: by the caller, and by whether the broker refuses us.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use super::broker::{Asked, Broker, MayWrite, Moved, NoAnswer, Placed};
 use super::pace::{Pace, Rank};
 use super::safe::{NOT_AUTHORISED, Safe};
 use crate::runtime::context::Context;
+use crate::runtime::metrics::Metrics;
 
 /// A broker that has had enough and does not say for how long is left in peace for so long.
 const PEACE: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ pub struct Door {
     pub safe: Safe,
     quiet_max: Duration,
     stop: CancellationToken,
+    metrics: Arc<Metrics>,
 }
 
 impl Door {
@@ -38,7 +40,8 @@ impl Door {
     pub fn new(ctx: &Context, broker: Arc<dyn Broker>, stop: CancellationToken) -> Self {
         let pace = Pace::new(ctx.metrics.clone());
         let quiet_max = Duration::from_millis(ctx.config.broker.quiet_max_ms);
-        Self { broker, pace, safe: Safe::new(ctx), quiet_max, stop }
+        let metrics = ctx.metrics.clone();
+        Self { broker, pace, safe: Safe::new(ctx), quiet_max, stop, metrics }
     }
 
     /// What the broker says it can, now.
@@ -106,6 +109,14 @@ impl Door {
         NoAnswer { retry_after: self.granted(none.retry_after), ..none }
     }
 
+    /// Of calls that were not made no time is told.
+    fn took(&self, call: &str, began: Instant, outcome: &str) {
+        if outcome != "not_sent" {
+            let seconds = &self.metrics.broker_call_seconds;
+            seconds.with_label_values(&[call, outcome]).observe(began.elapsed().as_secs_f64());
+        }
+    }
+
     fn moved(&self, call: &str, moved: Moved) -> Moved {
         match moved {
             Moved::Unknown { code, detail, retry_after } => {
@@ -119,6 +130,37 @@ impl Door {
     /// The broker's secret may have been changed: it is read again.
     pub fn renew_secret(&self) {
         self.broker.renew_secret();
+    }
+}
+
+/// How a send ended, in the words of the metrics.
+pub fn word_of_placed(placed: &Placed) -> &'static str {
+    match placed {
+        Placed::Known(_) => "answered",
+        Placed::Refused { .. } => "refused",
+        Placed::Mismatch(_) => "mismatch",
+        Placed::NotSent { .. } => "not_sent",
+        Placed::Unknown { .. } => "unknown",
+    }
+}
+
+fn word_of_asked(asked: &Asked) -> &'static str {
+    match asked {
+        Asked::Known(_) => "answered",
+        Asked::Mismatch(_) => "mismatch",
+        Asked::NotFound => "not_found",
+        Asked::Failed(_) => "unknown",
+    }
+}
+
+fn word_of_moved(moved: &Moved) -> &'static str {
+    match moved {
+        Moved::Known(_) => "answered",
+        Moved::Refused { .. } => "refused",
+        Moved::Mismatch(_) => "mismatch",
+        Moved::NotFound => "not_found",
+        Moved::NotSent { .. } => "not_sent",
+        Moved::Unknown { .. } => "unknown",
     }
 }
 
@@ -143,7 +185,10 @@ impl Broker for Door {
 
     /// Its turn has been waited for by who sends: only that one knows what the order does.
     async fn place(&self, order: &PlaceOrder, may_write: MayWrite<'_>) -> Placed {
-        match self.broker.place(order, self.last_look(may_write)).await {
+        let began = Instant::now();
+        let placed = self.broker.place(order, self.last_look(may_write)).await;
+        self.took("place", began, word_of_placed(&placed));
+        match placed {
             Placed::Unknown { code, detail, retry_after } => {
                 self.heed("an order", code, &detail, retry_after);
                 Placed::Unknown { code, detail, retry_after: self.granted(retry_after) }
@@ -156,7 +201,10 @@ impl Broker for Door {
         if let Err(none) = self.question(CallKind::Query).await {
             return Asked::Failed(none);
         }
-        match self.broker.ask(order).await {
+        let began = Instant::now();
+        let asked = self.broker.ask(order).await;
+        self.took("query", began, word_of_asked(&asked));
+        match asked {
             Asked::Failed(none) => Asked::Failed(self.no_answer("a question", none)),
             clear => clear,
         }
@@ -167,7 +215,10 @@ impl Broker for Door {
             return Moved::NotSent { code };
         }
         let may_write = self.last_look(may_write);
-        self.moved("a cancel", self.broker.cancel(order, reason, may_write).await)
+        let began = Instant::now();
+        let moved = self.broker.cancel(order, reason, may_write).await;
+        self.took("cancel", began, word_of_moved(&moved));
+        self.moved("a cancel", moved)
     }
 
     async fn replace(
@@ -180,12 +231,17 @@ impl Broker for Door {
             return Moved::NotSent { code };
         }
         let may_write = self.last_look(may_write);
-        self.moved("a replace", self.broker.replace(order, with, may_write).await)
+        let began = Instant::now();
+        let moved = self.broker.replace(order, with, may_write).await;
+        self.took("replace", began, word_of_moved(&moved));
+        self.moved("a replace", moved)
     }
 
     async fn positions(&self, account: &str) -> Result<Positions, NoAnswer> {
         self.question(CallKind::Query).await?;
+        let began = Instant::now();
         let told = self.broker.positions(account).await;
+        self.took("positions", began, if told.is_ok() { "answered" } else { "unknown" });
         told.map_err(|none| self.no_answer("positions", none))
     }
 

@@ -117,7 +117,7 @@ pub async fn note(ctx: &Context, scribe: &Scribe, known: &Known) -> Result<Told,
     let tx = client.transaction().await?;
     let before = broker::note_capabilities(&tx, name, &known.digest, &value).await?;
     let before = before.and_then(|value| serde_json::from_value::<Capabilities>(value).ok());
-    let mut events = Vec::new();
+    let (mut events, mut notices) = (Vec::new(), Vec::new());
     if let Some(before) = before {
         let changes = drift(&before, &known.capabilities);
         tracing::warn!(?changes, "the broker says something else of itself than before");
@@ -129,9 +129,11 @@ pub async fn note(ctx: &Context, scribe: &Scribe, known: &Known) -> Result<Told,
             details: json!({"broker": name, "digest": known.digest, "changes": changes}),
         };
         events.push(scribe.notice(&notice, clock::now())?);
+        notices.push(notice);
     }
     let batch = owed::insert(&tx, &ctx.worker, &events).await?;
     tx.commit().await?;
+    notices.iter().for_each(|notice| count(ctx, notice));
     Ok((batch, events))
 }
 
@@ -150,8 +152,15 @@ pub async fn tell(
     let tx = client.transaction().await?;
     let batch = owed::insert(&tx, &ctx.worker, &events).await?;
     tx.commit().await?;
+    notices.iter().for_each(|notice| count(ctx, notice));
     emitter.emit(room, batch, events);
     Ok(())
+}
+
+/// Counts a notice that is committed.
+pub fn count(ctx: &Context, notice: &Notice) {
+    let labels = [notice.policy_name, notice.severity.as_str()];
+    ctx.metrics.alerts.with_label_values(&labels).inc();
 }
 
 /// Compares positions with the broker's again and again.

@@ -4,6 +4,7 @@
 
 pub mod broker;
 pub(crate) mod cancel;
+mod census;
 pub(crate) mod choose;
 mod claim;
 mod door;
@@ -266,12 +267,7 @@ async fn round(
     }
     if flights.counted.is_none_or(|at| boot().since(at) > COUNT_EVERY) {
         flights.counted = Some(boot());
-        let client = dispatch.ctx.pool.get().await?;
-        let open = &dispatch.ctx.metrics.dispatch_open;
-        open.reset();
-        for (state, orders) in outbox::open(&client).await? {
-            open.with_label_values(&[state.as_str()]).set(orders);
-        }
+        census::count(dispatch).await?;
     }
     dispatch.ctx.metrics.broker_paused.set(i64::from(dispatch.broker.is_quiet()));
     Ok(())

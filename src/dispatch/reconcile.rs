@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::broker::Broker;
 use super::events::Notice;
+use super::hourly;
 use super::{Dispatch, DispatchError};
 use crate::domain::event::Severity;
 use crate::owed;
@@ -205,7 +206,7 @@ async fn settle(dispatch: &Dispatch, settled: &[(Lane, Look)]) -> Result<(), Dis
         .into_iter()
         .map(|check| ((check.account.clone(), check.symbol.clone()), check))
         .collect();
-    let mut events = Vec::new();
+    let (mut events, mut notices) = (Vec::new(), Vec::new());
     for (lane, look) in settled {
         let (account, symbol) = lane;
         let scope =
@@ -224,6 +225,7 @@ async fn settle(dispatch: &Dispatch, settled: &[(Lane, Look)]) -> Result<(), Dis
                 let (number, notice) = stop(&tx, lane, look, &scope, newest.as_ref()).await?;
                 halt_number = Some(number);
                 events.push(dispatch.scribe.notice(&notice, now())?);
+                notices.push(notice);
                 "differs"
             }
         };
@@ -234,6 +236,7 @@ async fn settle(dispatch: &Dispatch, settled: &[(Lane, Look)]) -> Result<(), Dis
     let room = dispatch.emitter.room_now();
     let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
     tx.commit().await?;
+    notices.iter().for_each(|notice| hourly::count(&dispatch.ctx, notice));
     dispatch.emitter.emit(room, batch, events);
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::domain::order::Event;
 use crate::pg::outbox::{self, OrderRow};
 use crate::pg::replaces::{self, AtBroker, InForce, Replacement};
 use crate::runtime::clock::{Boot, boot};
+use crate::runtime::metrics::Guarantee;
 
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -196,7 +197,7 @@ fn taken(replacement: &Replacement, view: Box<OrderView>) -> Found {
 }
 
 fn mismatch(dispatch: &Dispatch, replacement: &Replacement) -> Found {
-    dispatch.ctx.metrics.dispatch_mismatch.inc();
+    dispatch.ctx.metrics.broken(Guarantee::OrderAsDecided, &*replacement.key);
     fails(replacement, "broker_mismatch", vec![])
 }
 

@@ -11,6 +11,7 @@ use super::Dispatch;
 use super::broker::protocol::{BrokerStatus, CallKind, OrderView, PlaceOrder};
 use super::broker::{Asked, Broker, Moved, NoAnswer, Placed, events};
 use super::claim::Claimed;
+use super::door::word_of_placed;
 use super::fence::{Lease, may_write};
 use super::fold::{Finding, Outcome};
 use super::pace::Rank;
@@ -82,14 +83,7 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
     let took = boot().since(started);
     let metrics = &dispatch.ctx.metrics;
     let (row, rtt_ms) = (&claimed.row, i64::try_from(took.as_millis()).ok());
-    let word = match &placed {
-        Placed::Known(_) => "answered",
-        Placed::Refused { .. } => "refused",
-        Placed::Mismatch(_) => "mismatch",
-        Placed::NotSent { .. } => "not_sent",
-        Placed::Unknown { .. } => "unknown",
-    };
-    metrics.dispatch_outcomes.with_label_values(&[word]).inc();
+    metrics.dispatch_outcomes.with_label_values(&[word_of_placed(&placed)]).inc();
     match &placed {
         Placed::NotSent { code } => {
             tracing::info!(key = %row.key, trace_id = %row.trace_id, code, "not sent");
@@ -99,7 +93,6 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
             tracing::warn!(key = %row.key, trace_id = %row.trace_id, code, detail, "outcome unknown");
         }
         Placed::Mismatch(view) => {
-            metrics.dispatch_mismatch.inc();
             let theirs = view.order_ref.as_str();
             tracing::error!(key = %row.key, trace_id = %row.trace_id, theirs, "not our order");
         }
@@ -184,12 +177,11 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
     let asked = dispatch.broker.ask(&order).await;
     crash_point("dispatch/reconcile-queried");
     match &asked {
-        Asked::Mismatch(_) => dispatch.ctx.metrics.dispatch_mismatch.inc(),
         Asked::Failed(none) if says_nothing(none) => {}
         Asked::Failed(NoAnswer { code, detail, .. }) => {
             tracing::warn!(key = %row.key, trace_id = %row.trace_id, code, detail, "no answer");
         }
-        Asked::Known(_) | Asked::NotFound => {}
+        Asked::Known(_) | Asked::Mismatch(_) | Asked::NotFound => {}
     }
     vec![answered(row, asked)]
 }
@@ -244,12 +236,11 @@ pub async fn cancel(
     let key = &row.key;
     match &moved {
         Moved::Refused { code, .. } => tracing::warn!(%key, code, "the broker refuses to cancel"),
-        Moved::Mismatch(_) => dispatch.ctx.metrics.dispatch_mismatch.inc(),
         Moved::NotSent { code } => tracing::info!(%key, code, "a cancel was not sent"),
         Moved::Unknown { code, detail, .. } => {
             tracing::warn!(%key, code, detail, "a cancel got no clear answer");
         }
-        Moved::Known(_) | Moved::NotFound => {}
+        Moved::Known(_) | Moved::Mismatch(_) | Moved::NotFound => {}
     }
     let was_sent = !matches!(moved, Moved::NotSent { .. });
     (cancel_answered(row, &order, moved).into_iter().collect(), was_sent)

@@ -2,6 +2,7 @@
 //! Never decides: `fold` does. Invariant: findings that were settled already change nothing (I6).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -10,7 +11,7 @@ use super::events::Scribe;
 use super::fold::{Folded, Manners, Outcome, fold};
 use super::placing::order_id;
 use super::{Dispatch, DispatchError};
-use crate::domain::event::{Fill, OrderStatus};
+use crate::domain::event::{Fill, OrderStatus, Severity};
 use crate::owed::{self, Owed};
 use crate::pg::attempts::{self, Ended};
 use crate::pg::cancels;
@@ -18,11 +19,14 @@ use crate::pg::outbox::{self, OrderRow, Settled};
 use crate::pg::replaces;
 use crate::pg::risk::{self, PositionRow};
 use crate::runtime::faults::{crash_point, in_flight};
+use crate::runtime::metrics::Guarantee;
 
 /// What was stored, for metrics.
 pub struct Report {
     /// The orders as they are now, with the states they came from.
     pub moved: Vec<(OrderRow, Settled)>,
+    /// Rules that fired.
+    pub alerts: Vec<(&'static str, Severity)>,
 }
 
 /// What settling needs to know besides the rows.
@@ -36,10 +40,16 @@ pub struct Books<'a> {
 /// Settles a set of findings. An error leaves everything as it was; the same findings may be settled again.
 pub async fn settle(dispatch: &Dispatch, outcomes: &[Outcome]) -> Result<Report, DispatchError> {
     let room = dispatch.emitter.room_now();
+    let metrics = &dispatch.ctx.metrics;
     let mut client = dispatch.ctx.pool.get().await?;
+    let began = Instant::now();
     let tx = client.transaction().await?;
     let books = Books { manners: &dispatch.manners(), scribe: &dispatch.scribe };
-    let (report, events) = settle_in(&tx, &books, outcomes).await?;
+    let (report, events) = settle_in(&tx, &books, outcomes).await.inspect_err(|error| {
+        if let DispatchError::Moved = error {
+            metrics.broken(Guarantee::OrderMovesOnce, error);
+        }
+    })?;
     let batch = owed::insert(&tx, &dispatch.ctx.worker, &events).await?;
     if outcomes.iter().any(|o| o.row.state == OrderStatus::Unknown) {
         crash_point("dispatch/reconcile-decided");
@@ -47,6 +57,9 @@ pub async fn settle(dispatch: &Dispatch, outcomes: &[Outcome]) -> Result<Report,
     crash_point("dispatch/settled");
     in_flight("dispatch/commit-in-flight", tx.commit()).await?;
     crash_point("dispatch/after-commit");
+    let took = began.elapsed().as_secs_f64();
+    metrics.transaction_seconds.with_label_values(&["settle"]).observe(took);
+    metrics.batch_records.with_label_values(&["settle"]).observe(outcomes.len() as f64);
     dispatch.emitter.emit(room, batch, events);
     Ok(report)
 }
@@ -69,8 +82,10 @@ pub async fn settle_in(
     }
     let folded = fold_all(outcomes, &mut rows, &mut fills, &mut positions, books.manners);
     let events = store(tx, books, outcomes, &folded, &positions).await?;
+    let alerts = folded.iter().flat_map(|(_, done)| &done.alerts);
+    let alerts = alerts.map(|alert| (alert.policy_name, alert.severity)).collect();
     let moved = folded.into_iter().map(|(row, done)| (row, done.settled)).collect();
-    Ok((Report { moved }, events))
+    Ok((Report { moved, alerts }, events))
 }
 
 /// The risk rows that findings can move; none are locked when none can.
@@ -235,6 +250,14 @@ pub(crate) fn realised(folded: &[(OrderRow, Folded)]) -> Vec<(&str, Date, Decima
 /// Counts what was settled.
 pub fn count(dispatch: &Dispatch, report: &Report) {
     let metrics = &dispatch.ctx.metrics;
+    for (policy_name, severity) in &report.alerts {
+        metrics.alerts.with_label_values(&[policy_name, severity.as_str()]).inc();
+        match *policy_name {
+            "do.over_fill" => metrics.broken(Guarantee::NoOverFill, "an order is over-filled"),
+            "do.broker_mismatch" => metrics.broken(Guarantee::OrderAsDecided, "not our order"),
+            _ => {}
+        }
+    }
     for (before, now) in &report.moved {
         if now.exec_seq == before.exec_seq {
             continue;

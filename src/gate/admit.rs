@@ -118,6 +118,8 @@ pub struct Admitted {
     pub conflicts: Vec<Refusal>,
     /// Requests that were judged and cannot be kept.
     pub parked: Vec<Refusal>,
+    /// Traces that have more reserved than their cap allows: there must be none (I7).
+    pub over_cap: Vec<String>,
     /// The row of its owed events, and the events.
     pub owed: (Option<i64>, Vec<Owed>),
 }
@@ -135,10 +137,19 @@ pub struct Means {
 /// Judges and commits a batch; again, for a while, if another transaction was in the way.
 pub async fn admit(means: &Means, batch: &Batch) -> Result<Admitted, AdmitError> {
     let began = Instant::now();
+    let mut tried = began;
     let mut result = attempt(means, batch).await;
     while result.as_ref().is_err_and(AdmitError::repeats) && began.elapsed() < REPEAT_FOR {
         means.ctx.metrics.gate_repeats.inc();
+        tried = Instant::now();
         result = attempt(means, batch).await;
+    }
+    if result.is_ok() {
+        let metrics = &means.ctx.metrics;
+        let took = tried.elapsed().as_secs_f64();
+        metrics.transaction_seconds.with_label_values(&["admit"]).observe(took);
+        let records = batch.requests.len() + batch.commands.len() + batch.refused.len();
+        metrics.batch_records.with_label_values(&["admit"]).observe(records as f64);
     }
     result
 }
@@ -285,6 +296,7 @@ pub(crate) fn judged(
     // One order of claims for all workers: two that claim the same keys do not deadlock.
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     debug_assert_eq!(rows.iter().map(|r| &r.key).collect::<HashSet<_>>().len(), rows.len());
+    admitted.over_cap = fold.over_cap();
     (admitted, fold.admission(rows), commanded)
 }
 

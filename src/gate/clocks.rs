@@ -100,7 +100,7 @@ impl Clocks {
         herald: &Herald,
     ) -> Duration {
         let skew_ms = i64::try_from(skew.as_millis()).unwrap_or(i64::MAX);
-        ctx.metrics.clock_skew.set(skew_ms);
+        ctx.metrics.clock_skew.set(skew.as_secs_f64());
         let mut state = self.state();
         (state.is_compared, state.unanswered) = (true, None);
         let was_paused = state.apart.is_paused;

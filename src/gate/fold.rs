@@ -25,7 +25,11 @@ pub struct Fold {
     moved_lanes: BTreeSet<Pair>,
     moved_traces: BTreeSet<Pair>,
     moved_memories: BTreeSet<(String, String, String)>,
+    over_cap: Vec<String>,
 }
+
+/// Notionals are held with 9 decimals: what rounding alone may add to a sum is no breach.
+const ROUNDING: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
 
 fn lane_of(intake: &Intake) -> Pair {
     (intake.account().to_string(), intake.symbol().to_string())
@@ -48,6 +52,7 @@ impl Fold {
             moved_lanes: BTreeSet::new(),
             moved_traces: BTreeSet::new(),
             moved_memories: BTreeSet::new(),
+            over_cap: Vec::new(),
         }
     }
 
@@ -126,9 +131,21 @@ impl Fold {
         }
         if !judged.opening_notional.is_zero() {
             let key = trace_of(intake);
-            *self.locked.traces.entry(key.clone()).or_default() += judged.opening_notional;
+            let sum = self.locked.traces.entry(key.clone()).or_default();
+            *sum += judged.opening_notional;
+            let cap = policies.risk.for_symbol(intake.symbol()).max_trace_notional;
+            if let Some(cap) = cap
+                && *sum > cap + ROUNDING
+            {
+                self.over_cap.push(format!("{} of {}: {sum} > {cap}", key.1, key.0));
+            }
             self.moved_traces.insert(key);
         }
+    }
+
+    /// Traces that have more reserved than the rule allows, as sums after the judge, not as the judge reckoned.
+    pub fn over_cap(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.over_cap)
     }
 
     /// Books what a replacement reserves on top, until it is over.

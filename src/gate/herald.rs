@@ -13,6 +13,7 @@ use super::scribe::Scribe;
 use crate::domain::event::{Alert, EventId, Severity, Subject as About};
 use crate::owed::{self, Emitter, Owed};
 use crate::runtime::context::Context;
+use crate::runtime::metrics::Guarantee;
 
 /// Pause before an alert that could not be committed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -86,12 +87,19 @@ impl Herald {
         self.ctx.metrics.alerts.with_label_values(&labels).inc();
         let event = match self.scribe.alert(&alert) {
             Ok(event) => event,
-            Err(error) => return tracing::error!(%error, ?alert, "an alert cannot be written"),
+            Err(error) => {
+                let how = format!("{} cannot be written: {error}", alert.policy_name);
+                return self.ctx.metrics.broken(Guarantee::NoEventDropped, how);
+            }
         };
         let herald = self.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = herald.stop.cancelled() => tracing::error!(?alert, "an alert was not told"),
+                () = herald.stop.cancelled() => {
+                    tracing::error!(?alert, "an alert was not told");
+                    let how = format!("{} was not committed before the end", alert.policy_name);
+                    herald.ctx.metrics.broken(Guarantee::NoEventDropped, how);
+                }
                 () = herald.commit(event) => {}
             }
         });

@@ -49,6 +49,7 @@ use crate::pg::positions::{Move, Place};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::runtime::faults::crash_point;
+use crate::runtime::metrics::Guarantee;
 use crate::wire::Subject;
 
 /// What the gate decides about; quotes are read beside them.
@@ -396,7 +397,11 @@ impl Gate {
         m.gate_replays.inc_by(admitted.replays as u64);
         m.gate_conflicts.inc_by(admitted.conflicts.len() as u64);
         for decided in &admitted.decided {
-            m.gate_decisions.with_label_values(&[decided.decision.action.as_str()]).inc();
+            let decision = &decided.decision;
+            m.gate_decisions.with_label_values(&[decision.action.as_str()]).inc();
+            if decision.decided_qty > decision.requested_qty {
+                m.broken(Guarantee::QuantityNeverGrows, &*decision.idempotency_key);
+            }
             for alert in &decided.alerts {
                 let labels = [alert.policy_name.as_str(), alert.severity.as_str()];
                 m.alerts.with_label_values(&labels).inc();
@@ -411,6 +416,14 @@ impl Gate {
             let reason = refusal.reason.to_string();
             m.gate_refused.with_label_values(&[&reason]).inc();
             m.dead_letters.with_label_values(&[&reason]).inc();
+            let (policy_name, severity) = refusal.rule();
+            m.alerts.with_label_values(&[&policy_name, severity.as_str()]).inc();
+        }
+        for parked in &admitted.parked {
+            m.broken(Guarantee::JudgedIsKept, &parked.why);
+        }
+        for trace in &admitted.over_cap {
+            m.broken(Guarantee::CapsHold, trace);
         }
     }
 

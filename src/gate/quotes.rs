@@ -136,6 +136,9 @@ impl Reading {
         let (topic, partition, offset) = (&*record.topic, record.partition, record.offset);
         let mut waited = false;
         loop {
+            if !waited {
+                self.ctx.metrics.quotes_read.inc();
+            }
             match self.quote(record).await {
                 Ok((symbol, quote)) => self.keep(symbol, quote, record),
                 Err(Unread::Refused(why)) => {
@@ -156,11 +159,18 @@ impl Reading {
 
     fn keep(&self, symbol: Symbol, quote: Quote, record: &Record) {
         let mut book = self.book.write().unwrap_or_else(|p| p.into_inner());
-        if let Came::Ahead { first } = book.take(symbol.clone(), quote, clock::now()) {
-            self.ctx.metrics.quotes_ahead.inc();
-            if first {
-                let (at, offset) = (quote.at, record.offset);
-                tracing::warn!(%at, %symbol, offset, "a quote is ahead of us and waits for its time");
+        let metrics = &self.ctx.metrics;
+        match book.take(symbol.clone(), quote, clock::now()) {
+            Came::InTime => {
+                let at = quote.at.as_microsecond() as f64 / 1e6;
+                metrics.quotes_newest.set(metrics.quotes_newest.get().max(at));
+            }
+            Came::Ahead { first } => {
+                metrics.quotes_ahead.inc();
+                if first {
+                    let (at, offset) = (quote.at, record.offset);
+                    tracing::warn!(%at, %symbol, offset, "a quote is ahead of us and waits for its time");
+                }
             }
         }
     }

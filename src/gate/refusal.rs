@@ -112,6 +112,11 @@ impl Refusal {
         dead_letter(&self.record, &self.reason.to_string(), &self.why)
     }
 
+    /// The rule that its alert names, and how much it matters.
+    pub fn rule(&self) -> (String, Severity) {
+        (self.reason.policy_name(), self.reason.severity())
+    }
+
     /// The alert.
     pub fn alert(&self) -> Alert {
         let r = &self.record;

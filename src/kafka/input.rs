@@ -27,6 +27,7 @@ use crate::pg::positions::{self, Move, Place};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::runtime::faults::crash_point;
+use crate::runtime::metrics::Guarantee;
 use crate::wire::Subject;
 
 /// Longest question to Kafka about the ends of a partition.
@@ -132,7 +133,7 @@ impl Input {
             .set("queued.min.messages", "10000")
             .set("statistics.interval.ms", "1000");
         let consumer: StreamConsumer<Rebalances> =
-            config.create_with_context(Rebalances::new(tell))?;
+            config.create_with_context(Rebalances::new(tell, reader, ctx.metrics.lag.clone()))?;
         let names: Vec<&str> = topics.iter().map(|t| &*t.name).collect();
         consumer.subscribe(&names)?;
         Ok(Self {
@@ -267,12 +268,16 @@ impl Input {
             if owned.epoch != step.epoch {
                 continue;
             }
+            if owned.next != step.from {
+                let how = format!("{}/{}: {} to {}", key.0, key.1, step.from, step.to);
+                self.ctx.metrics.broken(Guarantee::OneReaderPerPosition, how);
+            }
             owned.next = step.to;
             let added = offsets.add_partition_offset(&key.0, key.1, Offset::Offset(step.to));
             if let Err(error) = added {
                 tracing::debug!(%error, "a group offset was not told");
             }
-            self.gauge_lag(&key, step.to);
+            self.ctx.metrics.lag.done(self.reader, (&key.0, key.1), step.to);
         }
         if offsets.count() > 0
             && let Err(error) = self.consumer.commit(&offsets, CommitMode::Async)
@@ -284,20 +289,8 @@ impl Input {
     /// Records that Kafka has of our partitions and that are not committed yet; none while no partition is ours, or
     /// Kafka has not told the end of one.
     pub fn behind(&self) -> Option<i64> {
-        let context = self.consumer.context();
-        let behind = |(key, owned): (&Key, &Owned)| {
-            context.end_of(&key.0, key.1).map(|end| (end - owned.next).max(0))
-        };
-        let all: Option<Vec<i64>> = self.owned.iter().map(behind).collect();
-        all.filter(|all| !all.is_empty() && self.untaken.is_empty()).map(|all| all.iter().sum())
-    }
-
-    fn gauge_lag(&self, key: &Key, next: i64) {
-        if let Some(end) = self.consumer.context().end_of(&key.0, key.1) {
-            let partition = key.1.to_string();
-            let lag = &self.ctx.metrics.lag_records;
-            lag.with_label_values(&[self.reader, &key.0, &partition]).set((end - next).max(0));
-        }
+        let behind = self.ctx.metrics.lag.behind(self.reader);
+        behind.filter(|_| !self.owned.is_empty() && self.untaken.is_empty())
     }
 
     /// Takes the epoch of these partitions again and goes back to where Postgres is; those that are no longer
@@ -395,6 +388,8 @@ impl Input {
             let ahead = at.duration_since(clock::now());
             self.ahead = self.ahead.max(ahead.try_into().unwrap_or_default());
         }
+        let since = record.timestamp.unwrap_or_else(clock::now);
+        self.ctx.metrics.lag.read(self.reader, (&key.0, key.1), record.offset, since);
         self.pending.push(record);
     }
 
@@ -439,7 +434,6 @@ impl Input {
     fn note(&mut self, change: Change) {
         match change {
             Change::Assigned(keys) => {
-                self.consumer.context().forget();
                 self.is_awaited = true;
                 self.untaken.extend(keys);
             }
@@ -452,11 +446,8 @@ impl Input {
                     self.untaken.retain(|k| k != key);
                     self.held.retain(|h| h.key != *key);
                     self.drop_pending(key);
-                    let partition = key.1.to_string();
-                    let gone = [self.reader, &key.0, &partition];
-                    if self.ctx.metrics.lag_records.remove_label_values(&gone).is_err() {
-                        tracing::trace!("no lag had been told");
-                    }
+                    // The callback has said so already; a partition that was being taken then was told of since.
+                    self.ctx.metrics.lag.gone(self.reader, (&key.0, key.1));
                 }
                 tracing::info!(reader = self.reader, partitions = %told(&keys), "partitions given away");
             }
@@ -509,7 +500,7 @@ impl Input {
             let Some(at) = self.untaken.iter().position(|k| *k == key) else { continue };
             self.untaken.swap_remove(at);
             list.add_partition_offset(&key.0, key.1, Offset::Offset(next))?;
-            self.gauge_lag(&key, next);
+            self.ctx.metrics.lag.taken(self.reader, (&key.0, key.1), next);
             begun.push(key.clone());
             self.owned.insert(key, Owned { place: taken.place, epoch: taken.epoch, next });
         }
@@ -533,6 +524,9 @@ impl Input {
 
     /// Leaves the group, so that others take over at once.
     pub async fn leave(self) -> Result<(), tokio::task::JoinError> {
+        for (topic, partition) in self.owned.keys() {
+            self.ctx.metrics.lag.gone(self.reader, (topic, *partition));
+        }
         // Leaving, and dropping the client, block their thread for a moment.
         tokio::task::spawn_blocking(move || self.consumer.unsubscribe()).await
     }

@@ -4,6 +4,7 @@ use super::Exit;
 use crate::domain::catalogue::Language;
 use crate::domain::catalogue::page::page;
 use crate::domain::order::page::page as order_states;
+use crate::runtime::metrics::page::page as metrics;
 
 /// The command's arguments.
 #[derive(Debug, clap::Args)]
@@ -22,6 +23,8 @@ enum What {
     },
     /// What moves an order, and where to: docs/order-states.md
     OrderStates,
+    /// Every metric: docs/metrics.md
+    Metrics,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -36,6 +39,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         What::Rules { lang: Lang::En } => page(Language::English),
         What::Rules { lang: Lang::Ja } => page(Language::Japanese),
         What::OrderStates => order_states(),
+        What::Metrics => metrics(),
     };
     print!("{page}");
     Ok(Exit::Ok)

@@ -138,7 +138,7 @@ async fn context(config: Config) -> anyhow::Result<Context> {
     let pool = crate::pg::connect(&config.database).await?;
     migrate::check(&**pool.get().await?).await?;
     let registry = Arc::new(Registry::new(&config.registry)?);
-    Ok(Context {
+    let ctx = Context {
         config: Arc::new(config),
         secrets: Arc::new(ArcSwap::from_pointee(secrets)),
         pool,
@@ -149,7 +149,9 @@ async fn context(config: Config) -> anyhow::Result<Context> {
         metrics: Arc::default(),
         health: Health::default(),
         worker: worker().into(),
-    })
+    };
+    ctx.tell_metrics();
+    Ok(ctx)
 }
 
 /// `<host>-<pid>-<random>`.

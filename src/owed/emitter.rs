@@ -1,7 +1,7 @@
 //! Emission: produce what was committed, await every acknowledgement, settle. At most so many batches at once.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::KafkaError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -92,7 +92,9 @@ impl Inner {
         let records: Vec<Outgoing> = events.iter().map(out).collect();
         let letters = events.iter().any(|e| e.topic == DEAD_LETTERS);
         let point = if letters { "gate/dead-letter-unacked" } else { "emission/produced" };
+        let began = Instant::now();
         in_flight(point, self.producer.produce(&records)).await?;
+        self.ctx.metrics.owed_emit_seconds.observe(began.elapsed().as_secs_f64());
         crash_point("emission/acked");
         for event in events {
             self.ctx.metrics.owed_emitted.with_label_values(&[event.topic]).inc();

@@ -1,7 +1,7 @@
 //! The sweep: batches that nobody settled, because their worker died or Kafka was away, are emitted by whoever
 //! finds them first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -10,15 +10,24 @@ use crate::pg::owed;
 
 /// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Pause between two counts of what is owed.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// Batches emitted in one transaction.
 const AT_ONCE: i64 = 20;
 
 /// Looks until `stop`.
 pub(super) async fn sweep(emitter: Emitter, stop: CancellationToken) {
+    let mut counted: Option<Instant> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if counted.is_none_or(|at| at.elapsed() > COUNT_EVERY) {
+            counted = Some(Instant::now());
+            if let Err(error) = count(&emitter).await {
+                tracing::debug!(%error, "what is owed was not counted");
+            }
         }
         loop {
             match once(&emitter).await {
@@ -32,6 +41,15 @@ pub(super) async fn sweep(emitter: Emitter, stop: CancellationToken) {
             }
         }
     }
+}
+
+/// How much is owed, by whomever.
+async fn count(emitter: &Emitter) -> Result<(), SweepError> {
+    let ctx = &emitter.0.ctx;
+    let (batches, oldest_s) = owed::backlog(&ctx.pool.get().await?).await?;
+    ctx.metrics.owed_batches.set(batches);
+    ctx.metrics.owed_oldest.set(oldest_s);
+    Ok(())
 }
 
 /// Why a sweep did not end; the next one tries again.

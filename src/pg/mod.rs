@@ -6,6 +6,7 @@ pub mod admission;
 pub mod attempts;
 pub mod broker;
 pub mod cancels;
+pub mod census;
 pub mod commands;
 pub mod database;
 pub mod evidence;

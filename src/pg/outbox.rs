@@ -25,6 +25,14 @@ pub enum OutboxError {
     Row { id: i64, field: &'static str },
 }
 
+impl OutboxError {
+    /// Whether a row of the same key is there already (23505).
+    pub fn is_there_already(&self) -> bool {
+        let OutboxError::Postgres(error) = self else { return false };
+        error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION)
+    }
+}
+
 /// One order of the outbox: what dispatch needs of it.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
@@ -490,17 +498,4 @@ async fn store_fills(
     )
     .await?;
     Ok(())
-}
-
-/// How many orders are in each open state.
-pub async fn open(client: &Client) -> Result<Vec<(String, i64)>, tokio_postgres::Error> {
-    let rows = client
-        .query(
-            "SELECT state, count(*) FROM outbox_orders
-              WHERE state IN ('NEW','SENT','ACCEPTED','PARTIALLY_FILLED','UNKNOWN','PARKED')
-              GROUP BY state",
-            &[],
-        )
-        .await?;
-    rows.iter().map(|r| Ok((r.try_get(0)?, r.try_get(1)?))).collect()
 }

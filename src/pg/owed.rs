@@ -65,6 +65,18 @@ pub async fn settle(client: &Client, ids: &[i64]) -> Result<(), Error> {
     Ok(())
 }
 
+/// How many batches are owed, and the age of the oldest in seconds.
+pub async fn backlog(client: &Client) -> Result<(i64, f64), Error> {
+    let statement = client
+        .prepare_cached(
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8
+               FROM owed_events",
+        )
+        .await?;
+    let row = client.query_one(&statement, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 /// Batches older than `age_ms`, locked against other sweepers until the transaction ends; oldest first.
 pub async fn orphans(tx: &Transaction<'_>, age_ms: u64, limit: i64) -> Result<Vec<Orphan>, Error> {
     // Waiting for Kafka must not look like an idle transaction.

@@ -1,14 +1,59 @@
 //! Connections to Postgres: time-outs on every session, so that a stopped process cannot hold a lock for long.
 
-use std::time::Duration;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime};
+use deadpool_postgres::{Client, Manager, ManagerConfig, RecyclingMethod, Runtime};
+use prometheus::Histogram;
 use tokio_postgres::NoTls;
 
 use crate::runtime::config::Database;
+use crate::runtime::metrics::Metrics;
 
 /// The pool; cheap to clone.
-pub type Pool = deadpool_postgres::Pool;
+#[derive(Clone)]
+pub struct Pool {
+    pool: deadpool_postgres::Pool,
+    waits: Arc<OnceLock<Histogram>>,
+}
+
+impl Deref for Pool {
+    type Target = deadpool_postgres::Pool;
+    fn deref(&self) -> &deadpool_postgres::Pool {
+        &self.pool
+    }
+}
+
+impl Pool {
+    /// A connection, as soon as one is free.
+    pub async fn get(&self) -> Result<Client, deadpool_postgres::PoolError> {
+        let began = Instant::now();
+        let got = self.pool.get().await;
+        if let Some(waits) = self.waits.get() {
+            waits.observe(began.elapsed().as_secs_f64());
+        }
+        got
+    }
+
+    /// Tells these metrics of itself from now on.
+    pub fn tell(&self, metrics: &Metrics) {
+        // A pool is told of by one process, once.
+        let _ = self.waits.set(metrics.pool_wait_seconds.clone());
+        let pool = self.pool.clone();
+        metrics.before_scrapes(move |metrics| {
+            let status = pool.status();
+            let set = |state: &str, number: usize| {
+                let number = i64::try_from(number).unwrap_or(i64::MAX);
+                metrics.pool_connections.with_label_values(&[state]).set(number);
+            };
+            set("in_use", status.size.saturating_sub(status.available));
+            set("idle", status.available);
+            set("max", status.max_size);
+            metrics.pool_waiting.set(i64::try_from(status.waiting).unwrap_or(i64::MAX));
+        });
+    }
+}
 
 /// Why Postgres cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +75,14 @@ pub async fn connect(database: &Database) -> Result<Pool, PoolError> {
         NoTls,
         ManagerConfig { recycling_method: RecyclingMethod::Fast },
     );
-    let pool = Pool::builder(manager)
+    let pool = deadpool_postgres::Pool::builder(manager)
         .max_size(database.pool_max)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(Duration::from_secs(5)))
         .create_timeout(Some(Duration::from_secs(10)))
         .build()?;
     drop(pool.get().await?);
-    Ok(pool)
+    Ok(Pool { pool, waits: Arc::default() })
 }
 
 /// How a session is made: its name in `pg_stat_activity`, and time-outs.

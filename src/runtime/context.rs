@@ -34,3 +34,16 @@ pub struct Context {
     /// `<host>-<pid>-<random>`: who holds a lease or an epoch.
     pub worker: Arc<str>,
 }
+
+impl Context {
+    /// From now on a scrape tells what is read off: the pool, and who is ready.
+    pub fn tell_metrics(&self) {
+        self.pool.tell(&self.metrics);
+        let health = self.health.clone();
+        self.metrics.before_scrapes(move |metrics| {
+            for (part, is_ready) in health.parts() {
+                metrics.ready.with_label_values(&[part]).set(i64::from(is_ready));
+            }
+        });
+    }
+}

@@ -22,6 +22,12 @@ impl Health {
         self.0.lock().expect("no panic while the health map is held").insert(part, state);
     }
 
+    /// Every part that has reported, and whether it is ready.
+    pub fn parts(&self) -> Vec<(&'static str, bool)> {
+        let parts = self.0.lock().expect("no panic while the health map is held");
+        parts.iter().map(|(part, state)| (*part, state.is_ok())).collect()
+    }
+
     /// The parts that are not ready; empty = ready. A process in which nothing reported is not ready.
     pub fn problems(&self) -> Vec<(String, String)> {
         let parts = self.0.lock().expect("no panic while the health map is held");

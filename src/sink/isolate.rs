@@ -48,6 +48,7 @@ pub(super) async fn one_by_one(
         let done = result?;
         steps.done(&step);
         total.tables.extend(done.tables);
+        total.varied.extend(done.varied);
         total.measured += done.measured;
     }
     Ok(total)

@@ -25,6 +25,7 @@ use crate::owed::{Emitter, Room};
 use crate::pg::obs::Months;
 use crate::runtime::context::Context;
 use crate::runtime::faults::crash_point;
+use crate::runtime::metrics::Guarantee;
 use crate::runtime::policies::PolicyError;
 
 /// Pause before something that failed is tried again.
@@ -284,6 +285,13 @@ impl Sink {
         for counted in &written.tables {
             m.sink_rows.with_label_values(&[counted.table]).inc_by(counted.new);
             m.sink_repeats.with_label_values(&[counted.table]).inc_by(counted.repeats);
+        }
+        for (table, events) in &written.varied {
+            let guarantee = match *table {
+                "obs_decisions" => Guarantee::OneDecisionPerKey,
+                _ => Guarantee::EventsNeverVary,
+            };
+            m.broken(guarantee, format!("{events} events of {table} differ from what is there"));
         }
         m.sink_rows.with_label_values(&["obs_do_metrics"]).inc_by(written.measured);
         for item in batch.items.iter().chain(&written.parked) {

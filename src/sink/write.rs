@@ -2,6 +2,8 @@
 //! Never moves an offset without its rows. Invariant: either all of a batch is committed, its offsets included, or
 //! nothing; written again it changes nothing.
 
+use std::time::Instant;
+
 use super::intake::Refusal;
 use super::project::rows::{Row, Rows};
 use crate::gate::refusal::dead_letter;
@@ -66,6 +68,8 @@ pub(super) struct Batch {
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) tables: Vec<Counted>,
+    /// Events that were there already and say something else now, by table: there must be none (I4).
+    pub(super) varied: Vec<(&'static str, u64)>,
     /// Rows of `obs_do_metrics` that changed.
     pub(super) measured: u64,
     /// Records whose rows cannot be kept.
@@ -86,18 +90,23 @@ pub(super) async fn write(
     let letters: Vec<Owed> = items.iter().flat_map(refuse).collect();
     let mut client = ctx.pool.get().await?;
     months.make(&client, &rows).await?;
+    let began = Instant::now();
     let tx = client.transaction().await?;
     if !positions::advance(&tx, READER, moves).await?.is_empty() {
         return Err(WriteError::Fenced);
     }
     let written = obs::write(&tx, &rows).await?;
+    let varied = obs::varied(&tx, &rows, &written).await?;
     let row = owed::insert(&tx, &ctx.worker, &letters).await?;
     let measured = obs::measure(&tx, &written).await?;
     crash_point("sink/upserted");
     in_flight("sink/commit-in-flight", tx.commit()).await?;
     crash_point("sink/committed");
     let (tables, owed) = (written.tables, (row, letters));
-    Ok(Written { tables, measured, parked: Vec::new(), owed })
+    let seconds = ctx.metrics.transaction_seconds.with_label_values(&["write"]);
+    seconds.observe(began.elapsed().as_secs_f64());
+    ctx.metrics.batch_records.with_label_values(&["write"]).observe(items.len() as f64);
+    Ok(Written { tables, varied, measured, parked: Vec::new(), owed })
 }
 
 /// The dead letter of a record that is no row, and its alert if it has one.

@@ -21,6 +21,7 @@ fn env() -> BTreeMap<&'static str, String> {
         ("NOCTUS_SIGNING_KEYS", format!(r#"[{{"kid":"k1","secret":"{}"}}]"#, secret + "00")),
         ("POSTGRES_PASSWORD", "password1".into()),
         ("GRAFANA_PASSWORD", "password2".into()),
+        ("READER_PASSWORD", "password3".into()),
     ])
 }
 
@@ -286,6 +287,34 @@ fn whatever_the_code_embeds_is_in_the_image_when_it_is_compiled() {
     }
 }
 
+/// Where a container finds a file or folder of the repository, if it is mounted there.
+fn mounted(service: &Value, path: &str) -> Option<String> {
+    strings(&service["volumes"]).into_iter().find_map(|volume| {
+        let mut parts = volume.split(':');
+        let (from, to) = (parts.next()?, parts.next()?);
+        let from = format!("docker/{}", from.trim_start_matches("./")).replace("docker/../", "");
+        let rest = path.strip_prefix(&from)?;
+        (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
+    })
+}
+
+#[test]
+fn prometheus_reads_our_rules_and_grafana_our_dashboards() {
+    let services = services();
+    let rules = mounted(&services["prometheus"], "configs/prometheus/rules.yml");
+    let files = yaml("docker/prometheus.yml")["rule_files"].clone();
+    assert_eq!(files[0].as_str(), rules.as_deref(), "the file is mounted where it is read");
+    let grafana = &services["grafana"];
+    let provided = yaml("docker/grafana/dashboards/noctus.yml");
+    let folder = provided["providers"][0]["options"]["path"].as_str().expect("a folder");
+    assert_eq!(mounted(grafana, "dashboards").as_deref(), Some(folder));
+    let provisioning = mounted(grafana, "docker/grafana/dashboards");
+    assert_eq!(provisioning.as_deref(), Some("/etc/grafana/provisioning/dashboards"));
+    let home = environment(grafana)["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"].clone();
+    assert_eq!(mounted(grafana, "dashboards/noctus-pipeline.json"), Some(home));
+    assert!(root().join("dashboards/noctus-pipeline.json").exists());
+}
+
 #[test]
 fn prometheus_and_grafana_ask_services_that_there_are() {
     let services = services();
@@ -310,6 +339,11 @@ fn prometheus_and_grafana_ask_services_that_there_are() {
         assert!(services.contains_key(host), "{url} is no service");
     }
     assert_eq!(uids, ["noctus-prometheus", "noctus-postgres"]);
+    // Grafana logs in as who may only read, and that login is made before it starts.
+    assert_eq!(sources["datasources"][1]["user"], "grafana");
+    let made = strings(&services["reader"]["command"]).join(" ");
+    assert!(made.contains("GRANT noctus_reader TO grafana;"), "{made}");
+    assert!(!services["grafana"]["depends_on"]["reader"].is_null());
     let kafka = environment(&services["kafka"]);
     assert_eq!(kafka["KAFKA_AUTO_CREATE_TOPICS_ENABLE"], "false");
 }

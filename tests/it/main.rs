@@ -12,6 +12,7 @@ mod obs;
 mod oracle;
 mod paper;
 mod policy;
+mod prometheus;
 mod rules;
 mod schemas;
 mod simulated;

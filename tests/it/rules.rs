@@ -19,6 +19,16 @@ fn the_pages_of_the_catalogue_are_up_to_date() {
 }
 
 #[test]
+fn the_page_of_metrics_is_up_to_date() {
+    let path = "docs/metrics.md";
+    let made = noctus::runtime::metrics::page::page();
+    assert!(
+        read(path) == made,
+        "{path} is out of date; make it with: noctus docs metrics > {path}"
+    );
+}
+
+#[test]
 fn the_page_of_order_states_is_up_to_date_and_has_every_state() {
     let (path, made) = ("docs/order-states.md", noctus::domain::order::page::page());
     assert!(

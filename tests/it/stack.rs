@@ -1,7 +1,6 @@
 //! The real services that tests speak to, and a corner of one's own in them: each test its own database,
 //! topics and groups. `tests/stack/up` starts the services and writes where they are.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -33,24 +32,18 @@ impl Stack {
     /// From `NOCTUS_TEST_…` variables, else from the file that `tests/stack/up` writes.
     pub fn get() -> &'static Stack {
         static STACK: OnceLock<Stack> = OnceLock::new();
-        STACK.get_or_init(|| {
-            let written = std::fs::read_to_string(file()).unwrap_or_default();
-            let written: HashMap<&str, &str> =
-                written.lines().filter_map(|line| line.split_once('=')).collect();
-            let of = |name: &str| {
-                let set = std::env::var(name).ok().filter(|value| !value.is_empty());
-                set.or_else(|| written.get(name).map(|value| value.to_string())).unwrap_or_else(
-                    || panic!("{name} is not set and not in {}; {START}", file().display()),
-                )
-            };
-            Stack {
-                brokers: of("NOCTUS_TEST_BROKERS"),
-                registry: of("NOCTUS_TEST_REGISTRY"),
-                database: of("NOCTUS_TEST_DATABASE"),
-                python: of("NOCTUS_TEST_PYTHON"),
-                kafka_libs: of("NOCTUS_TEST_KAFKA_LIBS"),
-            }
+        STACK.get_or_init(|| Stack {
+            brokers: given("NOCTUS_TEST_BROKERS"),
+            registry: given("NOCTUS_TEST_REGISTRY"),
+            database: given("NOCTUS_TEST_DATABASE"),
+            python: given("NOCTUS_TEST_PYTHON"),
+            kafka_libs: given("NOCTUS_TEST_KAFKA_LIBS"),
         })
+    }
+
+    /// The folder of Prometheus' programs.
+    pub fn prometheus() -> String {
+        given("NOCTUS_TEST_PROMETHEUS")
     }
 
     /// The configuration of a role that uses this database and prefix, for development.
@@ -64,6 +57,18 @@ impl Stack {
         config.http.listen = ([127, 0, 0, 1], 0).into();
         config
     }
+}
+
+/// A variable, else a line of the file that `tests/stack/up` writes.
+fn given(name: &str) -> String {
+    let set = std::env::var(name).ok().filter(|value| !value.is_empty());
+    let written = || {
+        let written = std::fs::read_to_string(file()).unwrap_or_default();
+        let mut lines = written.lines().filter_map(|line| line.split_once('='));
+        lines.find_map(|(key, value)| (key == name).then(|| value.to_string()))
+    };
+    let found = set.or_else(written);
+    found.unwrap_or_else(|| panic!("{name} is not set and not in {}; {START}", file().display()))
 }
 
 /// As tests/stack/lib.sh finds it.

@@ -39,6 +39,29 @@ maven_once() { # -C: a wrong checksum is an error; the time-outs turn a hang int
   mv "$LIBS.new" "$LIBS"
 }
 
+# Programs only: the package is unpacked, not installed, so that no service starts and nothing it depends on comes along.
+fetch_prometheus() {
+  [ ! -x "$PROMETHEUS/promtool" ] || return 0
+  say "fetching Prometheus"
+  retry prometheus_once || die 69 "apt-get could not fetch the package prometheus; or set NOCTUS_STACK_PROMETHEUS" \
+    "to a folder with prometheus and promtool"
+}
+
+prometheus_once() {
+  local new=$PROMETHEUS.new
+  rm -rf "$new"
+  mkdir -p "$new"
+  {
+    [ "$(id -u)" != 0 ] || apt-get update -qq
+    (cd "$new" && apt-get download -qq -o APT::Sandbox::User=root prometheus && dpkg-deb -x prometheus_*.deb .) &&
+      "$new/usr/bin/prometheus" --version
+  } </dev/null >"$LOGS/prometheus.log" 2>&1 || { tail -n 5 "$LOGS/prometheus.log" >&2; return 1; }
+  rm -f "$new"/prometheus_*.deb
+  mkdir -p "$PROMETHEUS"
+  mv "$new/usr/bin/prometheus" "$new/usr/bin/promtool" "$PROMETHEUS/"
+  rm -rf "$new"
+}
+
 make_venv() {
   [ ! -f "$VENV/complete" ] || return 0
   say "making the Python environment"

@@ -41,6 +41,8 @@ fi
 LIBS=$DIST/jars-$(cksum <"$HERE/pom.xml" | cut -d' ' -f1)
 VENV=$DIST/venv-$(cksum <"$HERE/requirements.txt" | cut -d' ' -f1)
 PYTHON=$VENV/bin/python
+# Not a service: tests that want a Prometheus start one of their own.
+PROMETHEUS=${NOCTUS_STACK_PROMETHEUS:-$DIST/prometheus}
 
 # One script at a time changes the stack; a second one waits and then finds it up.
 lock() {

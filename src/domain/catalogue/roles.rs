@@ -13,11 +13,11 @@ const SCHEMA_CHANGED_JA: (&str, &str) = (
 );
 const SKEW_EN: (&str, &str) = (
     "The gate's clock and that of Postgres, or of Kafka, are more than 2 s apart (`gate.clock_alert_ms`). Requests are judged by their age, so some may be refused or taken wrongly. Told once until they agree again.",
-    "Look at NTP on both machines. `noctus_clock_skew_ms` shows how far Postgres is ahead.",
+    "Look at NTP on both machines. `noctus_clock_skew_seconds` shows how far Postgres is ahead.",
 );
 const SKEW_JA: (&str, &str) = (
     "ゲートの時計と Postgres または Kafka の時計が 2 秒を超えてずれている (`gate.clock_alert_ms`)。要求は経過時間で判定されるので、誤って拒否・受理されることがある。再び合うまで一度だけ知らせる。",
-    "両方のマシンの NTP を調べる。`noctus_clock_skew_ms` が Postgres の進みを示す。",
+    "両方のマシンの NTP を調べる。`noctus_clock_skew_seconds` が Postgres の進みを示す。",
 );
 const APART_EN: (&str, &str) = (
     "The gate's clock and that of Postgres are more than 5 s apart (`gate.clock_pause_ms`). This gate decides nothing until they agree again within 2 s; requests wait.",

@@ -1,9 +1,6 @@
 //! Owns what librdkafka calls back about the group. Never blocks in a callback, and never assigns there: where a
 //! partition starts is known only after Postgres was asked, so the reader assigns when it knows.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -12,6 +9,8 @@ use rdkafka::{Statistics, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Key;
+use crate::runtime::clock;
+use crate::runtime::metrics::Lag;
 
 /// What the group decided about us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,23 +24,13 @@ pub enum Change {
 /// The callbacks of one consumer.
 pub struct Rebalances {
     tell: UnboundedSender<Change>,
-    ends: Mutex<HashMap<Key, i64>>,
+    reader: &'static str,
+    lag: Lag,
 }
 
 impl Rebalances {
-    pub fn new(tell: UnboundedSender<Change>) -> Self {
-        Self { tell, ends: Mutex::default() }
-    }
-
-    /// The end of a partition as Kafka told it last, if it did.
-    pub fn end_of(&self, topic: &Arc<str>, partition: i32) -> Option<i64> {
-        let ends = self.ends.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        ends.get(&(topic.clone(), partition)).copied()
-    }
-
-    /// Forgets ends: what is not ours is not told any more.
-    pub fn forget(&self) {
-        self.ends.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+    pub fn new(tell: UnboundedSender<Change>, reader: &'static str, lag: Lag) -> Self {
+        Self { tell, reader, lag }
     }
 }
 
@@ -76,11 +65,12 @@ pub fn let_go<C: ConsumerContext, T: Consumer<C>>(
 
 impl ClientContext for Rebalances {
     fn stats(&self, statistics: Statistics) {
-        let mut ends = self.ends.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = clock::now();
         for (name, topic) in &statistics.topics {
+            let name = name.as_str().into();
             for (partition, told) in &topic.partitions {
                 if told.hi_offset >= 0 {
-                    ends.insert((name.as_str().into(), *partition), told.hi_offset);
+                    self.lag.end(self.reader, (&name, *partition), told.hi_offset, now);
                 }
             }
         }
@@ -103,7 +93,11 @@ impl ConsumerContext for Rebalances {
                         tracing::warn!(%error, "partitions could not be given back");
                     }
                 }
-                Change::Revoked(keys(list))
+                let keys = keys(list);
+                for (topic, partition) in &keys {
+                    self.lag.gone(self.reader, (topic, *partition));
+                }
+                Change::Revoked(keys)
             }
         };
         // Nobody listens only while the reader is being dropped.

@@ -5,6 +5,7 @@
 mod insert;
 mod late;
 mod metrics;
+mod varied;
 
 use std::collections::HashSet;
 
@@ -100,6 +101,42 @@ pub async fn write(tx: &Transaction<'_>, rows: &Rows<'_>) -> Result<Written, Err
     written.touched = Touched::each_once(touched);
     written.new_steps = exec_events;
     Ok(written)
+}
+
+/// Events of this batch that were there already and say something else now, by table. What they say is compared only in
+/// tables in which something was there already; that a decision or a step is there under another time, in any case.
+pub async fn varied(
+    tx: &Transaction<'_>,
+    rows: &Rows<'_>,
+    written: &Written,
+) -> Result<Vec<(&'static str, u64)>, Error> {
+    let decisions = rows.decisions.iter().map(|r| (r.event_id.as_str(), r.made_at));
+    let steps = rows.exec_events.iter().map(|r| (r.event_id.as_str(), r.sent_at));
+    let (decisions, steps) = tokio::try_join!(
+        varied::moved(tx, "obs_decisions", "made_at", decisions),
+        varied::moved(tx, "obs_exec_events", "sent_at", steps),
+    )?;
+    let mut varied = Vec::new();
+    for counted in &written.tables {
+        let moved = match counted.table {
+            "obs_decisions" => decisions,
+            "obs_exec_events" => steps,
+            _ => 0,
+        };
+        let differ = match counted.table {
+            _ if counted.repeats == 0 => 0,
+            "obs_plan_runs" => varied::count(tx, counted.table, &rows.plan_runs).await?,
+            "obs_infer_calls" => varied::count(tx, counted.table, &rows.infer_calls).await?,
+            "obs_decisions" => varied::count(tx, counted.table, &rows.decisions).await?,
+            "obs_exec_events" => varied::count(tx, counted.table, &rows.exec_events).await?,
+            "obs_alerts" => varied::count(tx, counted.table, &rows.alerts).await?,
+            _ => varied::count(tx, counted.table, &rows.command_outcomes).await?,
+        };
+        if moved.max(differ) > 0 {
+            varied.push((counted.table, moved.max(differ)));
+        }
+    }
+    Ok(varied)
 }
 
 /// Makes the `obs_do_metrics` rows of the touched orders anew; returns how many changed. The last thing before the

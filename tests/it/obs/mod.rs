@@ -11,5 +11,6 @@ mod role;
 mod slo;
 mod unstorable;
 mod upkeep;
+mod varied;
 mod views;
 mod writing;
