@@ -18,10 +18,12 @@ pub mod orders;
 pub mod paper_broker;
 mod person;
 pub mod policy;
+pub mod rebuild;
 pub mod rewind;
 pub mod roles;
 pub mod schemas;
 pub mod sign;
+pub mod sink;
 mod stretch;
 pub mod submit;
 mod table;
@@ -135,8 +137,8 @@ enum Command {
     Gate(roles::Args),
     /// Role: send decided orders to the broker, once, and tell what became of them
     Dispatch(roles::Args),
-    /// Role: write the obs_* tables that dashboards read
-    Sink(roles::Args),
+    /// Role: write the obs_* tables that dashboards read; rebuild makes them again
+    Sink(sink::Args),
     /// Bring the database to this build's schema
     Migrate(migrate::Args),
     /// Create the topics of topics/topics.yml, show how the cluster differs, or print what is in one
@@ -245,7 +247,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(a) => roles::run(a, &[Role::Gate, Role::Dispatch, Role::Sink], global).await,
         Command::Gate(a) => roles::run(a, &[Role::Gate], global).await,
         Command::Dispatch(a) => roles::run(a, &[Role::Dispatch], global).await,
-        Command::Sink(a) => roles::run(a, &[Role::Sink], global).await,
+        Command::Sink(a) => sink::run(a, global).await,
         Command::Migrate(a) => migrate::run(a, global).await,
         Command::Topics(a) => topics::run(a, global).await,
         Command::Schemas(a) => schemas::run(a, global).await,
@@ -319,6 +321,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             || found.is::<AdminError>()
             || found.is::<KafkaError>()
             || found.is::<PoolError>()
+            || found.is::<crate::sink::rebuild::RebuildError>()
             || found.is::<std::io::Error>()
         {
             Some(Exit::Unavailable)

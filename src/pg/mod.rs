@@ -22,6 +22,7 @@ pub mod pool;
 pub mod positions;
 pub mod proposals;
 pub mod reader;
+pub mod rebuild;
 pub mod redrives;
 pub mod replaces;
 pub mod risk;
@@ -29,10 +30,12 @@ pub mod risk_state;
 pub mod schemas;
 pub mod story;
 pub mod time;
+pub mod truth;
 
 pub use deadpool_postgres::Client as PoolClient;
-pub use pool::{Pool, PoolError, connect};
+pub use pool::{Pool, PoolError, connect, connect_within};
 pub use time::PgTime;
+pub use tokio_postgres::Error as Refused;
 pub use tokio_postgres::GenericClient;
 
 use tokio_postgres::error::SqlState;

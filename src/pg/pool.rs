@@ -24,6 +24,16 @@ pub enum PoolError {
 
 /// Makes a pool and asks for one connection, so that a wrong address shows at the start.
 pub async fn connect(database: &Database) -> Result<Pool, PoolError> {
+    connect_with(database, "").await
+}
+
+/// The same, with tables of this schema and no others, for rows that can be made again: a commit does not wait for the disk.
+/// `schema` is ours, never input.
+pub async fn connect_within(database: &Database, schema: &str) -> Result<Pool, PoolError> {
+    connect_with(database, &format!(" -c search_path={schema} -c synchronous_commit=off")).await
+}
+
+async fn connect_with(database: &Database, more: &str) -> Result<Pool, PoolError> {
     let mut config: tokio_postgres::Config = database.url.parse().map_err(PoolError::BadUrl)?;
     config
         .application_name("noctus")
@@ -32,7 +42,7 @@ pub async fn connect(database: &Database) -> Result<Pool, PoolError> {
         .keepalives_idle(Duration::from_secs(10))
         // No JIT: it takes longer to compile a set-wise statement than to run it.
         .options(format!(
-            "-c TimeZone=UTC -c jit=off -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
+            "-c TimeZone=UTC -c jit=off -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}{more}",
             database.statement_timeout_ms, database.lock_timeout_ms, database.idle_in_transaction_ms
         ));
     let manager = Manager::from_config(

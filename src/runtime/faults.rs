@@ -38,6 +38,13 @@ pub const POINTS: &[&str] = &[
     "sink/upserted",
     "sink/commit-in-flight",
     "sink/committed",
+    "sink/rebuild-written",
+    "sink/rebuild-commit-in-flight",
+    "sink/rebuild-copied",
+    "sink/rebuild-before-swap",
+    "sink/rebuild-exchanged",
+    "sink/rebuild-swap-in-flight",
+    "sink/rebuild-swapped",
 ];
 
 #[cfg(feature = "faults")]

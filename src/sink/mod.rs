@@ -5,6 +5,7 @@
 mod intake;
 mod isolate;
 pub mod project;
+pub mod rebuild;
 mod write;
 
 use std::time::Duration;
