@@ -2,9 +2,9 @@
 //!
 //! Sinks go on meanwhile. Whatever kills this, at whatever moment: the same command goes on from there.
 
+mod compared;
 mod lost;
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,12 @@ use super::person::{Answer, sure};
 use super::table::{numbers, table};
 use super::{Exit, Global};
 use crate::demo::progress::Progress;
-use crate::domain::truth::{Hour, Short, Tally};
 use crate::kafka::admin::topics;
 use crate::kafka::offsets;
 use crate::kafka::record::Topic;
 use crate::kafka::registry::Registry;
 use crate::pg::obs::tables::{TABLES, Table, named};
 use crate::pg::rebuild::{self as shadow, Plan, SCHEMA, Swap};
-use crate::pg::truth::Moment;
 use crate::pg::{self, Pool, PoolClient, PoolError};
 use crate::runtime::config::Config;
 use crate::runtime::faults::{crash_point, in_flight};
@@ -58,8 +56,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const NEAR: u64 = 2_000;
 /// Rounds of reading on before that, however fast the topics grow.
 const ROUNDS: u32 = 5;
-/// Hours that are shown.
-const HOURS_MAX: usize = 24;
 /// The reader whose positions say what the sink has read.
 const SINK: &str = "sink";
 
@@ -235,9 +231,6 @@ struct Work<'a> {
     progress: Progress,
 }
 
-/// Both tallies of an hour of a table: in use, and made again.
-type Hours = BTreeMap<(&'static str, Hour), (Tally, Tally)>;
-
 impl Work<'_> {
     async fn run(&self, topics: Vec<Topic>, args: &Args) -> anyhow::Result<Exit> {
         let registry = Registry::new(&self.config.registry)?;
@@ -260,9 +253,9 @@ impl Work<'_> {
         shadow::ready(&own, &self.plan).await?;
         drop(own);
         self.progress.stage("comparing with the tables in use");
-        let hours = self.compared(&beside).await?;
+        let hours = compared::compared(self, &beside).await?;
         self.progress.done();
-        println!("{}", differing(&hours));
+        println!("{}", compared::told(&hours));
         crash_point("sink/rebuild-before-swap");
         if let Some(exit) = refused(args.yes, "Exchange them?")? {
             println!(
@@ -341,49 +334,6 @@ impl Work<'_> {
         crash_point("sink/rebuild-exchanged");
         Ok(in_flight("sink/rebuild-swap-in-flight", swap.commit()).await)
     }
-
-    /// Both sides, hour by hour.
-    async fn compared(&self, beside: &Pool) -> anyhow::Result<Hours> {
-        let mut hours = Hours::new();
-        for is_new in [true, false] {
-            let pool = if is_new { beside } else { self.pool };
-            let mut client = pool.get().await.map_err(PoolError::from)?;
-            let moment = Moment::begin_as_owner(&mut client).await?;
-            for table in &self.tables {
-                self.progress.waiting(table.name);
-                let take = |_: &str, at: Timestamp, row: serde_json::Value| {
-                    let (old, new) = hours.entry((table.name, Hour::of(at))).or_default();
-                    if is_new { new } else { old }.add(Short::of_json(&row));
-                };
-                moment.rows(table, (self.plan.since, None), take).await?;
-            }
-        }
-        Ok(hours)
-    }
-}
-
-/// The hours that are not the same, for a person.
-fn differing(hours: &Hours) -> String {
-    let rows: u64 = hours.values().map(|(_, new)| new.events).sum();
-    let different: Vec<_> = hours.iter().filter(|(_, (old, new))| old != new).collect();
-    if different.is_empty() {
-        return format!(
-            "{rows} rows in {} hours of tables, each with the same hash as in use",
-            hours.len()
-        );
-    }
-    let row = |((table, hour), (old, new)): &(&(&str, Hour), &(Tally, Tally))| {
-        let (old, new) = (old.events.to_string(), new.events.to_string());
-        vec![table.to_string(), hour.to_string(), old, new]
-    };
-    let columns = ["table", "hour that differs", "rows in use", "rows made again"];
-    let shown = numbers(table(&columns, different.iter().take(HOURS_MAX).map(row)), 2..4);
-    let more = different.len().saturating_sub(HOURS_MAX);
-    format!(
-        "{shown}\n{rows} rows; {} hour(s) of tables differ{}. What sinks have written since is among it",
-        different.len(),
-        if more > 0 { format!(", {more} of them not shown") } else { String::new() }
-    )
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::domain::truth::{Entry, Hour, Place, Short, Standing};
 use crate::kafka::registry::Registry;
 use crate::pg::PoolError;
 use crate::pg::obs::tables::{Table, named};
-use crate::pg::truth::Moment;
+use crate::pg::truth::{Commanded, Decided, Moment, Ordered};
 use crate::runtime::config::Config;
 use crate::sink::project::SUBJECTS;
 use crate::sink::project::measure::{Step, measure};
@@ -187,6 +187,16 @@ impl Work<'_> {
             _ => "order_commands",
         };
         self.progress.waiting(&format!("reading {name}"));
+        let left = self.ledger_side(subject).await?;
+        let bounds = Bounds { right_lacks_to: read.gone_to, ..self.bounds() };
+        let compared = compare(left.sorted()?, right.sorted()?, &bounds)?;
+        let examples = examples::of_ledger(self, subject, &compared).await?;
+        let (left, right) = (name.to_string(), subject.topic().to_string());
+        Ok(Comparison::new(left, right, compared, examples, &bounds))
+    }
+
+    /// What a topic of these events must have.
+    async fn ledger_side(&self, subject: Subject) -> anyhow::Result<Spill> {
         let mut left = Spill::default();
         let mut failed = Ok(());
         let mut push = |entry: Entry| {
@@ -196,7 +206,7 @@ impl Work<'_> {
         };
         match subject {
             Subject::Decision => {
-                let take = |row: crate::pg::truth::Decided| {
+                let take = |row: Decided| {
                     let (id, content) = of_payload(&row.payload);
                     let place = Place { part: 0, at: row.id };
                     push(ledger_entry(id, place, row.decided_at, Short::of_json(&content)));
@@ -204,14 +214,14 @@ impl Work<'_> {
                 self.moment.decisions(take).await?;
             }
             Subject::ExecEvent => {
-                let take = |order: crate::pg::truth::Ordered| {
+                let take = |order: Ordered| {
                     order_entries(&order).for_each(&mut push);
                 };
                 self.moment.orders(take).await?;
             }
             _ => {
                 let mut nth = 0;
-                let take = |command: crate::pg::truth::Commanded| {
+                let take = |command: Commanded| {
                     for (part, (id, content)) in (0..).zip(of_command(&command)) {
                         let place = Place { part, at: nth };
                         let content = Short::of_json(&content);
@@ -223,11 +233,7 @@ impl Work<'_> {
             }
         }
         failed?;
-        let bounds = Bounds { right_lacks_to: read.gone_to, ..self.bounds() };
-        let compared = compare(left.sorted()?, right.sorted()?, &bounds)?;
-        let examples = examples::of_ledger(self, subject, &compared).await?;
-        let (left, right) = (name.to_string(), subject.topic().to_string());
-        Ok(Comparison::new(left, right, compared, examples, &bounds))
+        Ok(left)
     }
 
     /// Events that are committed and in no topic yet count as the topic's, on their way.
@@ -361,7 +367,7 @@ fn ledger_entry(id: Option<String>, place: Place, at: Timestamp, content: Short)
 }
 
 /// The steps that an order must have been told by.
-fn order_entries(order: &crate::pg::truth::Ordered) -> impl Iterator<Item = Entry> {
+fn order_entries(order: &Ordered) -> impl Iterator<Item = Entry> {
     (1..=order.exec_seq).map(|seq| {
         let ordinal = u32::try_from(seq).unwrap_or(0);
         let id = super::content::event_id(&order.idempotency_key, "exec", ordinal);

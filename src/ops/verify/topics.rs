@@ -1,7 +1,7 @@
 //! Owns reading a topic of events once, as of a moment: what was there before it, what came while it was taken.
 //! Never joins a group. Invariant: every record up to the ends that were there right after the moment is given once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use anyhow::Context as _;
@@ -41,7 +41,7 @@ pub struct Topics {
 pub struct Event<'r> {
     pub record: &'r Record,
     pub told: Told,
-    /// The first half of a quarter of SHA-256 of its value: a repeat has the same.
+    /// The first 64 bits of SHA-256 of its value: a repeat has the same.
     pub bytes: u64,
     /// It was there before the moment.
     pub is_old: bool,
@@ -95,9 +95,9 @@ impl Topics {
             None => BTreeMap::new(),
         };
         let mut read = Read::default();
-        let stretch = stretch(topic, after, &starts, at, &mut read);
+        let stretch = stretch(topic, after, &starts, &mut read);
         let all: i64 = stretch.values().map(|part| part.end - part.start).sum();
-        let begins: BTreeMap<i32, i64> = stretch.iter().map(|(p, part)| (*p, part.start)).collect();
+        let mut cut: BTreeSet<i32> = read.shortened.iter().map(|part| part.partition).collect();
         let mut records = scan(config, topic.clone(), stretch);
         while let Some(record) = records.recv().await {
             let record = record?;
@@ -105,10 +105,7 @@ impl Topics {
                 tell(format!("{} of {all} records of {}", read.records, topic.logical));
             }
             read.records += 1;
-            let was_cut = begins.get(&record.partition) == Some(&record.offset)
-                && after.get(&record.partition).is_some_and(|ends| ends.low == record.offset)
-                && record.offset > 0;
-            if was_cut {
+            if cut.remove(&record.partition) {
                 read.gone_to = read.gone_to.max(Some(Hour::of(record.timestamp.unwrap_or(at))));
             }
             match decoded(registry, subject, &record).await? {
@@ -119,6 +116,9 @@ impl Topics {
                 }
                 Err(why) => read.unreadable(&record, why),
             }
+        }
+        if !cut.is_empty() {
+            read.gone_to = Some(Hour::of(at)); // nothing is left of a partition
         }
         Ok(read)
     }
@@ -145,7 +145,6 @@ fn stretch(
     topic: &Topic,
     after: &BTreeMap<i32, Ends>,
     starts: &BTreeMap<i32, i64>,
-    at: Timestamp,
     read: &mut Read,
 ) -> BTreeMap<i32, Range<i64>> {
     let mut stretch = BTreeMap::new();
@@ -154,9 +153,6 @@ fn stretch(
         if *low > 0 && start == *low {
             let (topic, begins_at) = (topic.name.to_string(), *low);
             read.shortened.push(Shortened { topic, partition: *partition, begins_at });
-            if low == high {
-                read.gone_to = Some(Hour::of(at));
-            }
         }
         stretch.insert(*partition, start..(*high).max(start));
     }
