@@ -40,7 +40,7 @@ test-unit: setup ## Unit and property tests; they need no service
 test-it: setup stack-up ## The integration tests, on the test stack
 	cargo test $(TESTED) --test it
 
-test-long: setup ## What takes longer than CI may: the laws 100 000 times, 100 000 simulated worlds, fuzzing, 100 drills of the kill switch; results in docs/results/
+test-long: setup ## What takes longer than CI may: the laws 100 000 times, 100 000 simulated worlds, fuzzing, 100 drills of the kill switch, a rebuild of 1 000 000 events; results in docs/results/
 	tests/long
 
 campaign: setup stack-up ## Load, faults and an independent audit (CI); SEED=…, ONLY=main|classes|controls

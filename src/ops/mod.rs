@@ -20,10 +20,12 @@ pub mod orders;
 pub mod paper_broker;
 mod person;
 pub mod policy;
+pub mod rebuild;
 pub mod rewind;
 pub mod roles;
 pub mod schemas;
 pub mod sign;
+pub mod sink;
 pub mod slo;
 mod stretch;
 pub mod submit;
@@ -139,8 +141,8 @@ enum Command {
     Gate(roles::Args),
     /// Role: send decided orders to the broker, once, and tell what became of them
     Dispatch(roles::Args),
-    /// Role: write the obs_* tables that dashboards read
-    Sink(roles::Args),
+    /// Role: write the obs_* tables that dashboards read; rebuild makes them again
+    Sink(sink::Args),
     /// Role: tell people of alerts and SLO violations; with a verb: check its routes, try a receiver, list
     Notify(notify::Args),
     /// Bring the database to this build's schema
@@ -255,7 +257,7 @@ async fn command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(a) => roles::run(a, &Role::ALL, global).await,
         Command::Gate(a) => roles::run(a, &[Role::Gate], global).await,
         Command::Dispatch(a) => roles::run(a, &[Role::Dispatch], global).await,
-        Command::Sink(a) => roles::run(a, &[Role::Sink], global).await,
+        Command::Sink(a) => sink::run(a, global).await,
         Command::Notify(a) => notify::run(a, global).await,
         Command::Migrate(a) => migrate::run(a, global).await,
         Command::Maintain(a) => maintain::run(a, global).await,
@@ -335,6 +337,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             || found.is::<AdminError>()
             || found.is::<KafkaError>()
             || found.is::<PoolError>()
+            || found.is::<crate::sink::rebuild::RebuildError>()
             || found.is::<std::io::Error>()
         {
             Some(Exit::Unavailable)

@@ -24,6 +24,7 @@ pub mod pool;
 pub mod positions;
 pub mod proposals;
 pub mod reader;
+pub mod rebuild;
 pub mod redrives;
 pub mod replaces;
 pub mod risk;
@@ -32,11 +33,13 @@ pub mod schemas;
 pub mod slo;
 pub mod story;
 pub mod time;
+pub mod truth;
 pub mod upkeep;
 
 pub use deadpool_postgres::Client as PoolClient;
-pub use pool::{Pool, PoolError, connect};
+pub use pool::{Pool, PoolError, connect, connect_within};
 pub use time::PgTime;
+pub use tokio_postgres::Error as Refused;
 pub use tokio_postgres::GenericClient;
 
 use tokio_postgres::error::SqlState;

@@ -69,7 +69,17 @@ pub enum PoolError {
 
 /// Makes a pool and asks for one connection, so that a wrong address shows at the start.
 pub async fn connect(database: &Database) -> Result<Pool, PoolError> {
-    let config = configured(database, "noctus").map_err(PoolError::BadUrl)?;
+    connect_with(database, "").await
+}
+
+/// The same, with tables of this schema and no others, for rows that can be made again: a commit does not wait for the disk.
+/// `schema` is ours, never input.
+pub async fn connect_within(database: &Database, schema: &str) -> Result<Pool, PoolError> {
+    connect_with(database, &format!(" -c search_path={schema} -c synchronous_commit=off")).await
+}
+
+async fn connect_with(database: &Database, more: &str) -> Result<Pool, PoolError> {
+    let config = configured(database, "noctus", more).map_err(PoolError::BadUrl)?;
     let manager = Manager::from_config(
         config,
         NoTls,
@@ -89,6 +99,7 @@ pub async fn connect(database: &Database) -> Result<Pool, PoolError> {
 pub(super) fn configured(
     database: &Database,
     name: &str,
+    more: &str,
 ) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
     let mut config: tokio_postgres::Config = database.url.parse()?;
     config
@@ -98,7 +109,7 @@ pub(super) fn configured(
         .keepalives_idle(Duration::from_secs(10))
         // No JIT: it takes longer to compile a set-wise statement than to run it.
         .options(format!(
-            "-c TimeZone=UTC -c jit=off -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}",
+            "-c TimeZone=UTC -c jit=off -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={}{more}",
             database.statement_timeout_ms, database.lock_timeout_ms, database.idle_in_transaction_ms
         ));
     Ok(config)

@@ -43,6 +43,13 @@ pub const POINTS: &[&str] = &[
     "sink/upkeep-refreshed",
     "notify/before-post",
     "notify/after-post",
+    "sink/rebuild-written",
+    "sink/rebuild-commit-in-flight",
+    "sink/rebuild-copied",
+    "sink/rebuild-before-swap",
+    "sink/rebuild-exchanged",
+    "sink/rebuild-swap-in-flight",
+    "sink/rebuild-swapped",
 ];
 
 #[cfg(feature = "faults")]

@@ -5,6 +5,7 @@
 pub(crate) mod intake;
 mod isolate;
 pub mod project;
+pub mod rebuild;
 mod tell;
 pub mod upkeep;
 mod write;

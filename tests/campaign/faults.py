@@ -53,6 +53,11 @@ POINTS = {
     ],
     "notify": ["notify/before-post", "notify/after-post"],
 }
+# Of verbs, which no run of the campaign has: tests/it/line/rebuilt.rs and tests/long rebuild kill them there.
+OF_VERBS = [
+    "sink/rebuild-written", "sink/rebuild-commit-in-flight", "sink/rebuild-copied", "sink/rebuild-before-swap",
+    "sink/rebuild-exchanged", "sink/rebuild-swap-in-flight", "sink/rebuild-swapped",
+]
 # Points passed once a record rather than once a batch: a later pass is much later.
 PER_RECORD = {"gate/verified": 60, "dispatch/connected": 8, "dispatch/half-written": 8, "dispatch/all-written": 8, "dispatch/answer-read": 12}
 # An armed process that does not come to its point within this time did not die there, seconds.

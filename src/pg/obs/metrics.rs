@@ -24,6 +24,20 @@ const STEPS: &str = "
                           LIMIT 1) d ON true
      ORDER BY t.nth";
 
+/// One sink at a time; a rebuild measures beside them, in tables of its own.
+const MEASURING: &str = "SELECT pg_advisory_xact_lock(hashtextextended('noctus.obs_do_metrics'
+    || CASE current_schema() WHEN 'noctus_rebuild' THEN '.rebuild' ELSE '' END, 0))";
+
+/// Every step of every order, those of one order together, with the price that the sink finds for it.
+pub(in crate::pg) const ALL_STEPS: &str = "
+    SELECT s.event_id, s.trace_id, s.idempotency_key, s.exec_seq, s.sent_at, s.symbol, s.side, s.size,
+           s.status, s.executed_qty, s.avg_price, s.queue_ms, s.broker_rtt_ms, s.total_ms, d.price
+      FROM obs_exec_events s
+      LEFT JOIN (SELECT trace_id, decision ->> 'idempotency_key' AS key, min(price) AS price
+                   FROM obs_decisions GROUP BY 1, 2) d
+        ON d.trace_id = s.trace_id AND d.key = s.idempotency_key
+     ORDER BY s.idempotency_key COLLATE \"C\", s.exec_seq";
+
 pub(super) async fn measure(
     tx: &Transaction<'_>,
     touched: &[Touched],
@@ -32,8 +46,7 @@ pub(super) async fn measure(
     if touched.is_empty() {
         return Ok(0);
     }
-    tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('noctus.obs_do_metrics', 0))", &[])
-        .await?;
+    tx.execute(MEASURING, &[]).await?;
     let statement = tx.prepare_cached(STEPS).await?;
     // No row is older (`project`).
     let since = touched.iter().map(|t| PgTime(t.since.unwrap_or(Timestamp::UNIX_EPOCH)));
@@ -60,7 +73,7 @@ pub(super) async fn measure(
     store(tx, &rows).await
 }
 
-fn step(row: &Row) -> Result<Step, Error> {
+pub(in crate::pg) fn step(row: &Row) -> Result<Step, Error> {
     Ok(Step {
         event_id: row.try_get(0)?,
         trace_id: row.try_get(1)?,

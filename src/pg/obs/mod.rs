@@ -5,7 +5,10 @@
 mod insert;
 mod late;
 mod metrics;
+pub mod tables;
 mod varied;
+
+pub(super) use self::metrics::{ALL_STEPS, step};
 
 use std::collections::HashSet;
 
@@ -144,4 +147,19 @@ pub async fn varied(
 /// transaction would see only its own.
 pub async fn measure(tx: &Transaction<'_>, written: &Written) -> Result<u64, Error> {
     metrics::measure(tx, &written.touched, &written.new_steps).await
+}
+
+/// Makes the rows of these orders anew (key and trace), whose steps with these event ids were not known when their rows were
+/// made.
+pub(super) async fn measure_again(
+    tx: &Transaction<'_>,
+    orders: &[(String, String)],
+    new_steps: &HashSet<String>,
+) -> Result<u64, Error> {
+    let touched = orders.iter().map(|(key, trace)| Touched {
+        idempotency_key: key.clone(),
+        trace_id: trace.clone(),
+        since: None,
+    });
+    metrics::measure(tx, &touched.collect::<Vec<_>>(), new_steps).await
 }

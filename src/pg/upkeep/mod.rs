@@ -47,7 +47,7 @@ impl Drop for Session {
 impl Session {
     /// Connects.
     pub async fn open(config: &Config) -> Result<Self, Error> {
-        let connecting = super::pool::configured(&config.database, "noctus upkeep")?;
+        let connecting = super::pool::configured(&config.database, "noctus upkeep", "")?;
         let (client, connection) = connecting.connect(NoTls).await?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {

@@ -4,7 +4,10 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
+use serde::Serializer;
 use serde_json::Value;
+
+use crate::domain::money;
 
 /// A row of `obs_plan_runs`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -44,8 +47,10 @@ pub struct DecisionRow {
     pub made_at: Timestamp,
     pub engine_version: String,
     pub strategy_name: Option<String>,
+    #[serde(serialize_with = "plain_if_any")]
     pub score: Option<Decimal>,
     pub reason: String,
+    #[serde(serialize_with = "plain_if_any")]
     pub price: Option<Decimal>,
     pub features: Value,
     pub decision: Value,
@@ -63,11 +68,14 @@ pub struct ExecEventRow {
     pub account: String,
     pub symbol: String,
     pub side: &'static str,
+    #[serde(serialize_with = "plain")]
     pub size: Decimal,
     pub provider: String,
     pub status: &'static str,
     pub order_id: String,
+    #[serde(serialize_with = "plain")]
     pub executed_qty: Decimal,
+    #[serde(serialize_with = "plain_if_any")]
     pub avg_price: Option<Decimal>,
     pub reason_code: Option<String>,
     pub queue_ms: Option<i64>,
@@ -106,7 +114,9 @@ pub struct CommandOutcomeRow {
     pub reason_code: Option<String>,
     pub reason: String,
     pub order_status: Option<String>,
+    #[serde(serialize_with = "plain_if_any")]
     pub qty: Option<Decimal>,
+    #[serde(serialize_with = "plain_if_any")]
     pub limit_price: Option<Decimal>,
     pub requested_at: Timestamp,
 }
@@ -122,8 +132,11 @@ pub struct DoMetricsRow {
     pub child_orders: i32,
     pub retry_counts: i32,
     pub partial_fills: i32,
+    #[serde(serialize_with = "plain")]
     pub requested_qty: Decimal,
+    #[serde(serialize_with = "plain")]
     pub filled_qty: Decimal,
+    #[serde(serialize_with = "plain_if_any")]
     pub slippage: Option<Decimal>,
     pub queue_ms: Option<i64>,
     pub broker_rtt_ms: Option<i64>,
@@ -143,6 +156,47 @@ pub enum Row {
     ExecEvent(ExecEventRow),
     Alert(AlertRow),
     CommandOutcome(CommandOutcomeRow),
+}
+
+impl Row {
+    /// Its table, its event's id, and the event's own time.
+    fn is(&self) -> (&'static str, &str, Timestamp) {
+        match self {
+            Row::PlanRun(row) => ("obs_plan_runs", &row.event_id, row.started_at),
+            Row::InferCall(row) => ("obs_infer_calls", &row.event_id, row.called_at),
+            Row::Decision(row) => ("obs_decisions", &row.event_id, row.made_at),
+            Row::ExecEvent(row) => ("obs_exec_events", &row.event_id, row.sent_at),
+            Row::Alert(row) => ("obs_alerts", &row.event_id, row.created_at),
+            Row::CommandOutcome(row) => ("obs_command_outcomes", &row.event_id, row.decided_at),
+        }
+    }
+
+    /// The table it belongs to.
+    pub fn table(&self) -> &'static str {
+        self.is().0
+    }
+
+    /// The id of its event.
+    pub fn event_id(&self) -> &str {
+        self.is().1
+    }
+
+    /// The event's own time, by which its table is partitioned.
+    pub fn at(&self) -> Timestamp {
+        self.is().2
+    }
+}
+
+/// As a row reads: without the zeros that a column adds.
+fn plain<S: Serializer>(number: &Decimal, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(&money::plain(*number))
+}
+
+fn plain_if_any<S: Serializer>(number: &Option<Decimal>, out: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => plain(number, out),
+        None => out.serialize_none(),
+    }
 }
 
 /// The rows of a batch, by table.

@@ -46,7 +46,7 @@ async fn whole(line: &Line, orders: usize) {
     let positions =
         "SELECT sum(position)::float8 || ' ' || sum(working_buy)::float8 FROM risk_positions";
     assert_eq!(line.ask(positions).await, format!("{} 0", orders * 3));
-    run(line, "verify --risk").with(0);
+    run(line, "verify").with(0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

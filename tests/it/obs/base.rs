@@ -230,8 +230,8 @@ impl Order {
         project::exec_event(event).expect("a row")
     }
 
-    pub fn alert(&self, rule: &str, at: Timestamp) -> Row {
-        project::alert(Alert {
+    pub fn alert_of(&self, rule: &str, at: Timestamp) -> Alert {
+        Alert {
             event_id: self.id(&format!("alert:{rule}"), 0),
             trace_id: Some(self.trace.clone()),
             idempotency_key: Some(self.key.clone()),
@@ -240,8 +240,11 @@ impl Order {
             reason: "700 > 500".into(),
             details: json!({"before": "700", "after": "500"}),
             at,
-        })
-        .expect("a row")
+        }
+    }
+
+    pub fn alert(&self, rule: &str, at: Timestamp) -> Row {
+        project::alert(self.alert_of(rule, at)).expect("a row")
     }
 
     /// The outcome of a command that cancels it.

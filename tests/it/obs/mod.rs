@@ -1,6 +1,6 @@
 //! The obs_* tables and views on a real Postgres.
 
-mod base;
+pub(crate) mod base;
 mod catalogue;
 mod explain;
 mod indexes;
