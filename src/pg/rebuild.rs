@@ -79,6 +79,7 @@ BEGIN
                        one.relname, one.oid::regclass, pg_get_partkeydef(one.oid));
     END LOOP;
     CREATE TABLE noctus_rebuild.input_positions (LIKE input_positions INCLUDING ALL);
+    CREATE TABLE noctus_rebuild.sink_late_days (LIKE sink_late_days INCLUDING ALL);
     EXECUTE regexp_replace(months, 'FUNCTION [^(]*obs_make_month\(', 'FUNCTION noctus_rebuild.obs_make_month(');
     ALTER FUNCTION noctus_rebuild.obs_make_month(TIMESTAMPTZ) SET search_path = noctus_rebuild;
     CREATE TABLE noctus_rebuild.plan (tables TEXT[] NOT NULL, since TIMESTAMPTZ, live TEXT NOT NULL,
@@ -245,7 +246,13 @@ impl<'c> Swap<'c> {
         if !orders.is_empty() {
             obs::measure_again(tx, &orders, &steps).await?;
         }
-        tx.batch_execute("DROP SCHEMA noctus_rebuild CASCADE").await
+        // Days that are over were counted from the rows that were there before.
+        tx.batch_execute(&format!(
+            "INSERT INTO \"{}\".sink_late_days (day) SELECT DISTINCT day FROM noctus_rebuild.sink_late_days;
+             DROP SCHEMA noctus_rebuild CASCADE",
+            plan.live
+        ))
+        .await
     }
 
     /// Orders that began before the first month that is exchanged, with their steps from before: what they cost was made of
