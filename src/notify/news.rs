@@ -117,7 +117,7 @@ pub(super) async fn fold(
     for firing in firings {
         let Some(condition) = conditions.get_mut(&firing.fingerprint()) else { continue };
         match condition.fire(firing, now, &terms) {
-            Noted::Changed(change) => folded.changes.push(change),
+            Noted::Changed(change) => folded.changes.push(*change),
             Noted::Counted => folded.counted += 1,
             Noted::Known => folded.known += 1,
             Noted::Stale => folded.stale += 1,

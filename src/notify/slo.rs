@@ -22,7 +22,7 @@ use crate::runtime::context::Context;
 use crate::wire;
 
 /// This part's name in `/readyz`.
-const PART: &str = "notify-slo";
+pub const PART: &str = "notify-slo";
 
 /// Looks at the view once.
 pub async fn look(ctx: Context, book: Arc<Book>, emitter: Emitter, epoch: i64) {

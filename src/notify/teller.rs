@@ -186,8 +186,20 @@ impl Teller {
             self.epoch = None;
             self.settle_doubts(epoch).await?;
         }
+        if taken.is_none() && self.epoch.is_some() {
+            self.stand_by();
+        }
         self.epoch = taken;
         Ok(())
+    }
+
+    /// Another process tells: what it sees is no longer told of by this one.
+    fn stand_by(&self) {
+        tracing::warn!("another process tells now");
+        self.ctx.health.ready(slo::PART);
+        self.ctx.metrics.notify_open.reset();
+        self.ctx.metrics.notify_outstanding.reset();
+        self.ctx.metrics.notify_untold.set(0);
     }
 
     async fn settle_doubts(&self, epoch: i64) -> Result<(), NotifyError> {

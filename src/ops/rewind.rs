@@ -14,6 +14,7 @@ use super::{Exit, Global};
 use crate::gate;
 use crate::kafka::admin::topic_ids;
 use crate::kafka::offsets::{self, Ends};
+use crate::notify;
 use crate::pg::positions::{self, Place};
 use crate::pg::{self, PoolError};
 use crate::runtime::config::Config;
@@ -22,7 +23,7 @@ use crate::wire::Subject;
 
 const HELP: &str = "\
 Reading again is safe: what is in the ledger is a replay, which decides, sends and tells nothing; the sink writes no
-row twice. Refused inputs may be refused again, under the same event id. Running workers notice within two seconds and go
+row twice, notify opens nothing that is over. Refused inputs may be refused again, under the same event id. Running workers notice within two seconds and go
 on from there; nothing needs to be stopped. Moving forward skips records: they are not read at all.
 
 Examples:
@@ -30,6 +31,7 @@ Examples:
   noctus rewind order-requests:3 --to 1200 --yes                 one partition, from an offset
   noctus rewind decisions --to 2026-11-25T08:00:00Z --yes        the sink, from a time
   noctus rewind exec-events --to end --yes                       skip to the end
+  noctus rewind alerts --reader notify --to end --yes            notify, which reads alerts beside the sink
 
 Exit codes: 0 done, 1 you said no, 2 no --yes and no terminal, or offsets that Kafka does not have,
 69 Kafka or Postgres is away.";
@@ -57,6 +59,7 @@ pub struct Args {
 enum Reader {
     Gate,
     Sink,
+    Notify,
 }
 
 impl Reader {
@@ -64,6 +67,7 @@ impl Reader {
         match self {
             Reader::Gate => "gate",
             Reader::Sink => "sink",
+            Reader::Notify => notify::READER,
         }
     }
 
@@ -71,6 +75,7 @@ impl Reader {
         match self {
             Reader::Gate => &gate::INPUTS,
             Reader::Sink => &project::SUBJECTS,
+            Reader::Notify => &[Subject::Alert],
         }
     }
 }
@@ -155,7 +160,7 @@ fn usage(wrong: &str) -> Exit {
 
 fn reader_of(args: &Args) -> Result<Reader, String> {
     let reads = |reader: &Reader| reader.reads().iter().any(|s| s.topic() == args.input.topic);
-    let all = [Reader::Gate, Reader::Sink];
+    let all = [Reader::Gate, Reader::Sink, Reader::Notify];
     let found = match args.reader {
         Some(reader) => Some(reader).filter(reads),
         None => all.into_iter().find(reads),

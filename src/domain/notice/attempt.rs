@@ -60,6 +60,8 @@ pub fn next(
         Answer::Status(status @ (400 | 413 | 415 | 422), _) => {
             return Next::Failed(format!("HTTP {status}"));
         }
+        // Somebody in between says that he got no answer.
+        Answer::Status(status @ (502 | 504), asked) => (format!("HTTP {status}"), asked, true),
         Answer::Status(status, asked) => (format!("HTTP {status}"), asked, false),
         Answer::NothingLeft(why) => (why, None, false),
         Answer::Lost(why) => (why, None, true),

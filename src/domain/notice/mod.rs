@@ -172,7 +172,7 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Noted {
     /// The state changed.
-    Changed(Change),
+    Changed(Box<Change>),
     /// It was counted.
     Counted,
     /// It was known already: a repeat of what is over.
@@ -215,7 +215,7 @@ impl Condition {
                 self.alerts = 1;
                 (self.opened_at, self.last_at, self.seen_at) = (firing.at, firing.at, now);
                 self.tell_as(firing);
-                Noted::Changed(self.changed(Kind::Open, now))
+                Noted::Changed(self.changed(Kind::Open, now).into())
             }
         }
     }
@@ -235,7 +235,7 @@ impl Condition {
             self.tell_as(firing);
         }
         match is_worse || now.duration_since(self.changed_at) >= terms.remind_after {
-            true => Noted::Changed(self.changed(Kind::Update, now)),
+            true => Noted::Changed(self.changed(Kind::Update, now).into()),
             false => Noted::Counted,
         }
     }

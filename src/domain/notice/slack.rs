@@ -77,7 +77,9 @@ fn section(group: &Group) -> String {
         parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     let name = code(&group.policy_name, 100);
     let severity = group.severity.as_str();
-    let mut text = format!("*{severity}* {name} — {}, {} alerts", told.join(", "), group.alerts);
+    let plural = if group.alerts == 1 { "" } else { "s" };
+    let told = told.join(", ");
+    let mut text = format!("*{severity}* {name} — {told}, {} alert{plural}", group.alerts);
     let mut left = group.more;
     for (at, named) in group.conditions.iter().enumerate() {
         let line = line(named);

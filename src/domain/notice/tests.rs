@@ -116,7 +116,7 @@ fn the_subject_is_what_stays_the_same_and_the_ledger_helps_where_details_say_not
 fn open(rule: &str, symbol: &str, severity: Severity) -> Change {
     let firing = firing(rule, symbol, severity, 0);
     match fresh(&firing).fire(&firing, at(0), &terms()) {
-        Noted::Changed(change) => change,
+        Noted::Changed(change) => *change,
         other => panic!("{other:?}"),
     }
 }
@@ -155,7 +155,7 @@ fn of_a_condition_that_changed_several_times_only_the_last_state_is_told() {
     for (severity, s) in [(Severity::Low, 0), (Severity::Critical, 1)] {
         let noted = condition.fire(&firing("risk.rate", "USDJPY", severity, s), at(s), &terms());
         let Noted::Changed(change) = noted else { panic!("it changed") };
-        changes.push(change);
+        changes.push(*change);
     }
     changes.extend(condition.rest(at(2_000), &terms()));
     changes.reverse();
@@ -259,6 +259,8 @@ fn f65_what_follows_from_an_answer() {
             1,
             Next::Failed("HTTP 503, after 1 attempts".into()),
         ),
+        (Answer::Status(502, None), true, 1, again(1, "HTTP 502", true)),
+        (Answer::Status(504, None), false, 1, Next::Unknown("HTTP 504".into())),
         (Answer::NothingLeft("no".into()), false, 2, again(2, "no", false)),
         (lost(), true, 1, again(1, "reset", true)),
         (lost(), false, 1, Next::Unknown("reset".into())),
@@ -364,7 +366,7 @@ proptest! {
                 n => {
                     let severity = [Low, Medium, High, Critical][usize::from(n)];
                     let noted = condition.fire(&firing("a.b", "A", severity, now), at(now), &terms());
-                    match noted { Noted::Changed(change) => Some(change), _ => None }
+                    match noted { Noted::Changed(change) => Some(*change), _ => None }
                 }
             };
             let Some(change) = changed else { continue };

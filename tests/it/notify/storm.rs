@@ -33,7 +33,8 @@ async fn f65_f66_of_a_storm_few_messages_are_made_and_nothing_critical_is_lost()
                 let i = second as u32 * n + i;
                 // Half of them of a few conditions, half of ever new ones; one of a hundred is CRITICAL.
                 let is_critical = i % 100 == 7;
-                let symbol = if i % 2 == 0 { format!("S{}", i % 10) } else { format!("N{i}") };
+                let symbol =
+                    if i.is_multiple_of(2) { format!("S{}", i % 10) } else { format!("N{i}") };
                 let (rule, severity) = match is_critical {
                     true => ("do.parked", Severity::Critical),
                     false => ("risk.rate", Severity::High),

@@ -67,7 +67,8 @@ async fn a_condition_is_told_when_it_opens_gets_worse_and_ends_and_not_each_time
     assert_eq!(String::from_utf8_lossy(&sent.stdout).matches("DELIVERED").count(), 3);
     // It ends well, and reading everything again opens nothing.
     assert!(notify.stop().success());
-    desk.line.sql("UPDATE input_positions SET next_offset = 0 WHERE reader = 'notify'").await;
+    let rewind = ["rewind", "alerts", "--reader", "notify", "--to", "start", "--yes"];
+    assert!(desk.line.noctus().args(rewind).status().expect("it can be run").success());
     let _again = desk.notify(&[]);
     desk.rest().await;
     assert_eq!(desk.pager.got().len(), 3, "a topic that is read again tells nobody");
