@@ -21,6 +21,7 @@ mod runaway;
 mod scenarios;
 mod starts;
 mod unstorable;
+mod upkeep;
 mod vectors;
 mod verbs;
 mod verify;
