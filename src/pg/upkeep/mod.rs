@@ -27,8 +27,10 @@ pub const TABLES: [(&str, &str); 7] = [
     ("obs_command_outcomes", "decided_at"),
 ];
 
-/// A session that says nothing for so long is ended by the server: a stopped process does not lead for ever.
-const SILENT: &str = "60s";
+/// A session that says nothing for so many looks, and for so long, is ended by the server: a stopped process does not lead
+/// for ever.
+const SILENT_LOOKS: u64 = 12;
+const SILENT_LEAST_MS: u64 = 2_000;
 /// For sorting a day's traces in memory.
 const WORK_MEM: &str = "64MB";
 
@@ -56,8 +58,9 @@ impl Session {
         });
         let session = Self { client, driver };
         let upkeep = &config.upkeep;
+        let silent_ms = (SILENT_LOOKS * upkeep.look_every_ms).max(SILENT_LEAST_MS);
         let settings = format!(
-            "SET statement_timeout = '{}s'; SET lock_timeout = '{}ms'; SET idle_session_timeout = '{SILENT}';
+            "SET statement_timeout = '{}s'; SET lock_timeout = '{}ms'; SET idle_session_timeout = '{silent_ms}ms';
              SET work_mem = '{WORK_MEM}'",
             upkeep.statement_timeout_s, upkeep.lock_timeout_ms
         );

@@ -23,6 +23,7 @@ mod scenarios;
 mod starts;
 mod truth;
 mod unstorable;
+mod upkeep;
 mod vectors;
 mod verbs;
 mod verify;
