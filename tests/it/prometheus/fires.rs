@@ -24,7 +24,7 @@ async fn a_broker_that_over_fills_and_a_letter_that_is_refused_wake_somebody() {
     assert!(quiet.iter().all(|(name, _)| name == "NoctusRoleMissing"), "{quiet:?}");
 
     line.broker.lie(json!({"over_fill_every": 1})).await;
-    line.produce(&[order("fault-0000001", "EURUSD")], None).await;
+    line.produce(&[order("fault-0000001", "EURJPY")], None).await;
     let stranger =
         line.request(&order("fault-0000002", "USDJPY"), "dev", "a secret that is not of the ring");
     line.send(&[stranger]).await;
