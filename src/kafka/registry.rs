@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
 use apache_avro::Schema;
 use jiff::Timestamp;
+use prometheus::HistogramVec;
 use schema_registry_converter::async_impl::avro::get_avro_schema;
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, get_all_versions, get_schema_by_id, get_schema_by_subject_and_version,
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use crate::runtime::clock;
 use crate::runtime::config::{Config, RegistryConfig};
+use crate::runtime::metrics::Metrics;
 use crate::wire::Subject;
 
 /// How long an id the registry did not know is not asked for again.
@@ -108,6 +110,7 @@ pub struct Registry {
     unknown: RwLock<HashMap<u32, Instant>>,
     ids: RwLock<HashMap<(String, String), u32>>,
     away: RwLock<Option<Away>>,
+    took: OnceLock<HistogramVec>,
 }
 
 impl Registry {
@@ -130,7 +133,25 @@ impl Registry {
             unknown: RwLock::default(),
             ids: RwLock::default(),
             away: RwLock::default(),
+            took: OnceLock::new(),
         })
+    }
+
+    /// Tells these metrics of its look-ups from now on.
+    pub fn tell(&self, metrics: &Metrics) {
+        // A client is told of by one process, once.
+        let _ = self.took.set(metrics.registry_call_seconds.clone());
+    }
+
+    /// A look-up has ended: answered, unknown (404), or away.
+    fn looked_up_in<T>(&self, began: Instant, asked: &Result<T, SRCError>) {
+        let Some(seconds) = self.took.get() else { return };
+        let outcome = match asked {
+            Ok(_) => "answered",
+            Err(error) if status(error) == Some(404) => "unknown",
+            Err(_) => "away",
+        };
+        seconds.with_label_values(&[outcome]).observe(began.elapsed().as_secs_f64());
     }
 
     /// The schema if it is known already; asks nobody.
@@ -148,7 +169,9 @@ impl Registry {
         if is_none || read(&self.unknown).get(&id).is_some_and(|t| t.elapsed() < UNKNOWN_FOR) {
             return Err(RegistryError::UnknownId(id));
         }
+        let began = Instant::now();
         let asked = get_schema_by_id(id, &self.settings).await;
+        self.looked_up_in(began, &asked);
         let answers = !asked.as_ref().is_err_and(|error| status(error) != Some(404));
         self.note(id, answers);
         let registered = asked.map_err(|error| {
@@ -188,7 +211,10 @@ impl Registry {
 
     /// The digest of what the registry says of this id now; changes nothing of what is known.
     pub async fn digest_now(&self, id: u32) -> Result<[u8; 32], RegistryError> {
-        match get_schema_by_id(id, &self.settings).await {
+        let began = Instant::now();
+        let asked = get_schema_by_id(id, &self.settings).await;
+        self.looked_up_in(began, &asked);
+        match asked {
             Ok(registered) => Ok(digest_of(&registered.schema)),
             Err(error) if status(&error) == Some(404) => Err(RegistryError::UnknownId(id)),
             Err(error) => Err(self.unavailable(&error)),
@@ -223,7 +249,9 @@ impl Registry {
             return Ok(*id);
         }
         let body = json!({"schema": key.1, "schemaType": "AVRO"}).to_string();
+        let began = Instant::now();
         let found = perform_sr_call(&self.settings, SrCall::PostForVersion(subject, &body)).await;
+        self.looked_up_in(began, &found);
         let id = match found {
             Ok(raw) => raw.id.ok_or_else(|| RegistryError::Unavailable {
                 url: self.url.clone(),

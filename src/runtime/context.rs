@@ -36,9 +36,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// From now on a scrape tells what is read off: the pool, and who is ready.
+    /// From now on the metrics know of the pool, the registry, and who is ready.
     pub fn tell_metrics(&self) {
         self.pool.tell(&self.metrics);
+        self.registry.tell(&self.metrics);
         let health = self.health.clone();
         self.metrics.before_scrapes(move |metrics| {
             for (part, is_ready) in health.parts() {

@@ -137,6 +137,8 @@ metrics! {
     quotes_ahead: IntCounter("noctus_quotes_ahead_total"),
     /// For how long the schema registry has not answered a look-up, seconds; 0 while it answers, or nobody asks it.
     registry_away: IntGauge("noctus_registry_away_seconds"),
+    /// How long look-ups of schemas took, by outcome: answered, unknown (404), away. Known ids are asked for no more.
+    registry_call_seconds: HistogramVec("noctus_registry_call_seconds", &["outcome"]),
     /// Policy and key files taken into force while running.
     gate_reloads: IntCounter("noctus_gate_reloads_total"),
     /// Changed policy or key files that were refused; the last good ones stay in force. Should stay 0.

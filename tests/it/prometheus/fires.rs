@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{DEADLINE, Prometheus};
+use super::{DEADLINE, Prometheus, lint};
 use crate::line::{Line, open_policy, order};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn a_broker_that_over_fills_and_a_letter_that_is_refused_wake_somebody() {
     assert!(quiet.iter().all(|(name, _)| name == "NoctusRoleMissing"), "{quiet:?}");
 
     line.broker.lie(json!({"over_fill_every": 1})).await;
-    line.produce(&[order("fault-0000001", "EURUSD")], None).await;
+    line.produce(&[order("fault-0000001", "EURJPY")], None).await;
     let stranger =
         line.request(&order("fault-0000002", "USDJPY"), "dev", "a secret that is not of the ring");
     line.send(&[stranger]).await;
@@ -47,6 +47,10 @@ async fn a_broker_that_over_fills_and_a_letter_that_is_refused_wake_somebody() {
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+    for role in [&gate, &dispatch] {
+        let text = reqwest::get(format!("{}/metrics", role.address())).await.expect("it listens");
+        assert_eq!(lint(&text.text().await.expect("text")), "", "{}", role.name);
     }
     assert_eq!(
         dispatch.metric("noctus_guarantee_broken_total{guarantee=\"no_over_fill\"}").await,

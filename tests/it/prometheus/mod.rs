@@ -7,7 +7,7 @@ mod queries;
 mod rules;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -34,6 +34,20 @@ fn promtool(arguments: &[&str]) -> (bool, String) {
     let out = program("promtool").args(arguments).output().expect("promtool can be started");
     let told = [out.stdout, out.stderr].concat();
     (out.status.success(), String::from_utf8_lossy(&told).into_owned())
+}
+
+/// What `promtool` has against metrics as they are scraped; nothing if all is well.
+fn lint(text: &str) -> String {
+    let mut promtool = program("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = promtool.spawn().expect("promtool can be started");
+    let mut input = process.stdin.take().expect("it is piped");
+    input.write_all(text.as_bytes()).expect("promtool reads");
+    drop(input);
+    let out = process.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.success(), told.is_empty(), "{told}");
+    told
 }
 
 /// A Prometheus that scrapes and looks at our rules all the time; ended, and its folder removed, when dropped.

@@ -25,7 +25,7 @@ fn macros(sql: &str, name: &str, make: impl Fn(&[&str]) -> String) -> String {
     out
 }
 
-/// A query to Postgres as Grafana expands it, for the last hour.
+/// A query to Postgres as Grafana expands it, for the last two days.
 fn expanded(sql: &str, trace: &str) -> String {
     let seconds = |interval: &str| match interval.trim_matches('\'') {
         "$__interval" => 30,
@@ -33,7 +33,7 @@ fn expanded(sql: &str, trace: &str) -> String {
         "1d" => 86_400,
         other => panic!("{other} is no interval that is known here"),
     };
-    let from = "now() - interval '1 hour'";
+    let from = "now() - interval '2 days'";
     let sql = macros(sql, "timeFilter", |a| {
         format!("{} BETWEEN {from} AND now() + interval '1 minute'", a[0])
     });
