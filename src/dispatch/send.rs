@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Dispatch;
 use super::broker::protocol::{BrokerStatus, CallKind, OrderView, PlaceOrder};
+use super::broker::traced::within;
 use super::broker::{Asked, Broker, Moved, NoAnswer, Placed, events};
 use super::claim::Claimed;
 use super::fence::{Lease, may_write};
@@ -75,7 +76,8 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
         known = Some(may_write(lease, &halts, &claimed.row, claimed.alive_until)?);
         turn
     };
-    let placed = dispatch.broker.place(&claimed.order, Box::new(may_write)).await;
+    let placing = dispatch.broker.place(&claimed.order, Box::new(may_write));
+    let placed = within(claimed.row.hop(), placing).await;
     drop(known);
     crash_point("dispatch/answer-read");
     let took = boot().since(started);
@@ -180,7 +182,7 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
         return vec![unasked(row)];
     }
     let order = dispatch.place_order(&row);
-    let asked = dispatch.broker.ask(&order).await;
+    let asked = within(row.hop(), dispatch.broker.ask(&order)).await;
     crash_point("dispatch/reconcile-queried");
     match &asked {
         Asked::Mismatch(_) => dispatch.ctx.metrics.dispatch_mismatch.inc(),
@@ -237,7 +239,7 @@ pub async fn cancel(
     let order = dispatch.place_order(&row);
     // Whatever is halted, and however old the order: a cancel opens nothing. Only the lane must be ours.
     let may_write = || if lease.holds(boot()) { Ok(()) } else { Err("lease_over") };
-    let asking = dispatch.broker.cancel(&order, &code, Box::new(may_write));
+    let asking = within(row.hop(), dispatch.broker.cancel(&order, &code, Box::new(may_write)));
     let moved = in_flight("dispatch/cancel-in-flight", asking).await;
     crash_point("dispatch/cancel-answered");
     let key = &row.key;

@@ -41,6 +41,7 @@ use self::quotes::Quotes;
 use self::refusal::Refusal;
 use self::scribe::Scribe;
 use crate::domain::event::Severity;
+use crate::domain::trace_context::TraceContext;
 use crate::kafka::input::{Input, InputError};
 use crate::kafka::record::Record;
 use crate::kafka::registry::RegistryError;
@@ -245,6 +246,10 @@ impl Gate {
                 continue;
             }
             self.ctx.metrics.gate_requests.inc();
+            if let Err(why) = TraceContext::of_headers(&record.headers) {
+                tracing::debug!(%why, partition = record.partition, offset = record.offset, "no trace");
+                self.ctx.metrics.trace_contexts_refused.inc();
+            }
             let read = self.reader.read(record, rules).await;
             match self.brakes.schemas.checked(read).await {
                 Read::Request(request) => {
@@ -403,7 +408,7 @@ impl Gate {
             }
         }
         for outcome in &admitted.commanded {
-            let labels = [outcome.action.as_str(), outcome.status.as_str()];
+            let labels = [outcome.event.action.as_str(), outcome.event.status.as_str()];
             m.gate_commands.with_label_values(&labels).inc();
         }
         let refused = batch.refused.iter().chain(&admitted.conflicts).chain(&admitted.parked);

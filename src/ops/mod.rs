@@ -13,6 +13,7 @@ pub mod explain;
 pub mod halts;
 pub mod judge;
 pub mod key;
+pub mod language;
 pub mod migrate;
 pub mod orders;
 pub mod paper_broker;

@@ -122,6 +122,8 @@ metrics! {
     lag_records: IntGaugeVec("noctus_lag_records", &["role", "topic", "partition"]),
     /// Partitions paused because something they need is away.
     paused: IntGaugeVec("noctus_paused_partitions", &["role"]),
+    /// Inputs whose trace context is malformed: they are decided as if they had none.
+    trace_contexts_refused: IntCounter("noctus_trace_contexts_refused_total"),
     /// Dead letters delivered, by reason.
     dead_letters: IntCounterVec("noctus_dead_letters_total", &["reason"]),
 }

@@ -10,6 +10,7 @@ use super::intake::Refusal;
 use super::write::{Batch, Item, WriteError, Written, write};
 use crate::domain::event::{Alert, EventId, Severity, Subject as About};
 use crate::domain::text::TraceId;
+use crate::gate::refusal::trace_headers;
 use crate::kafka::record::Record;
 use crate::owed::{Emitter, Owed};
 use crate::pg::obs::Months;
@@ -108,5 +109,10 @@ async fn alert(ctx: &Context, record: &Record, why: &str) -> Result<Owed, WriteE
     let schema = ctx.registry.newest_id(&ctx.config, Subject::Alert).await?;
     let value = wire::frame(schema, &wire::alert::encode(&alert)?);
     let key = alert.trace_id.as_ref().map(|t| t.as_bytes().to_vec());
-    Ok(Owed { topic: Subject::Alert.topic(), key, value: Some(value), headers: Vec::new() })
+    Ok(Owed {
+        topic: Subject::Alert.topic(),
+        key,
+        value: Some(value),
+        headers: trace_headers(record),
+    })
 }
