@@ -17,6 +17,7 @@ use super::fold::{Finding, Outcome};
 use super::pace::Rank;
 use super::road::Road;
 use super::safe::says_nothing;
+use super::traced;
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
 use crate::runtime::clock::{self, boot};
@@ -69,7 +70,7 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
     let turn = turn(dispatch, claimed).await;
     let mut halts = dispatch.halts.clone();
     halts.fresh(HALT_PATIENCE).await;
-    let started = boot();
+    let (started, began) = (boot(), clock::now());
     // A halt is confirmed only when no write that did not know of it is under way.
     let mut known = None;
     let may_write = || {
@@ -80,6 +81,7 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
     let placed = within(claimed.row.hop(), placing).await;
     drop(known);
     crash_point("dispatch/answer-read");
+    traced::sent(&claimed.row, began, &placed);
     let took = boot().since(started);
     let metrics = &dispatch.ctx.metrics;
     let (row, rtt_ms) = (&claimed.row, i64::try_from(took.as_millis()).ok());

@@ -21,6 +21,7 @@ pub mod refusal;
 mod reload;
 mod schemas;
 mod scribe;
+mod traced;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -347,6 +348,7 @@ impl Gate {
             Ok(admitted) => {
                 self.brakes.landed();
                 self.count(&batch, &admitted, began);
+                traced::tell(&batch, &admitted, began);
                 self.input.done(&batch.moves);
                 crash_point("gate/offset-stored");
                 let (row, events) = admitted.owed;

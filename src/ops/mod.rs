@@ -285,12 +285,14 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     use crate::runtime::handles::TooFew;
     use crate::runtime::policies::PolicyError;
     use crate::runtime::secrets::BadSecrets;
+    use crate::runtime::spans::SpansError;
     let is = |found: &(dyn std::error::Error + 'static)| {
         if found.is::<BadInput>() {
             Some(Exit::Usage)
         } else if found.is::<BadConfig>()
             || found.is::<BadSecrets>()
             || found.is::<TooFew>()
+            || found.is::<SpansError>()
             || found.is::<PolicyError>()
             || found.is::<topics::spec::BadSpec>()
         {
