@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use opentelemetry::trace::{
     Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
@@ -103,7 +104,7 @@ async fn send(exporter: SpanExporter, mut told: mpsc::Receiver<Told>) {
         }
         let count = spans.len();
         let sent = if spans.is_empty() { Ok(()) } else { exporter.export(spans).await };
-        match sent {
+        match &sent {
             Ok(()) if is_away => tracing::info!("the OTLP receiver takes spans again"),
             Ok(()) => {}
             // Once an outage: spans are worth less than the log.
@@ -132,6 +133,11 @@ fn context(trace: &TraceContext, span: [u8; 8], is_remote: bool) -> SpanContext 
     )
 }
 
+fn system_time(at: Timestamp) -> SystemTime {
+    let since = u64::try_from(at.as_microsecond()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_micros(since)
+}
+
 fn data(span: Span) -> SpanData {
     let Span { parent, hop, is_root, .. } = &span;
     let mut links = SpanLinks::default();
@@ -150,8 +156,8 @@ fn data(span: Span) -> SpanData {
             Kind::Internal => SpanKind::Internal,
         },
         name: span.name.into(),
-        start_time: SystemTime::from(span.began),
-        end_time: SystemTime::from(span.ended.max(span.began)),
+        start_time: system_time(span.began),
+        end_time: system_time(span.ended.max(span.began)),
         attributes: span.attributes.into_iter().map(|(k, v)| KeyValue::new(k, v)).collect(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
