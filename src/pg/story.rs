@@ -3,6 +3,7 @@
 
 mod held;
 mod hops;
+mod notified;
 mod parts;
 
 use std::collections::HashMap;
@@ -32,7 +33,9 @@ pub async fn tell(client: &mut Client, name: &str) -> Result<Option<Story>, Erro
     parts(&tx, &trace_id, &mut orders).await?;
     let alerts = alerts(&tx, &trace_id, idempotency_key.as_deref()).await?;
     let dead_letters = hops::letters(&alerts);
+    let notifications = notified::notifications(&tx, &alerts, &orders).await?;
     let timeline = hops::hops(&tx, &trace_id, &dead_letters).await?;
+    let timeline = notified::among(timeline, &notifications);
     let owed = owed(&tx, &trace_id).await?;
     let told_at = tx.query_one("SELECT clock_timestamp()", &[]).await?.try_get::<_, PgTime>(0)?.0;
     Ok(Some(Story {
@@ -41,6 +44,7 @@ pub async fn tell(client: &mut Client, name: &str) -> Result<Option<Story>, Erro
         orders,
         alerts,
         dead_letters,
+        notifications,
         timeline,
         owed,
         told_at,

@@ -301,11 +301,15 @@ fn named_in_rows(document: &str) -> Vec<String> {
 
 #[test]
 fn every_test_and_command_that_acceptance_names_is_there() {
-    let source: String =
-        ["src", "tests/it"].iter().flat_map(|folder| files(folder, ".rs")).map(|f| read(&f)).collect();
+    let source: String = ["src", "tests/it"]
+        .iter()
+        .flat_map(|folder| files(folder, ".rs"))
+        .map(|f| read(&f))
+        .collect();
     let named = named_in_rows("docs/acceptance.md");
     let is_test = |name: &&String| {
-        name.matches('_').count() >= 4 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        name.matches('_').count() >= 4
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     let tests: BTreeSet<&String> = named.iter().filter(is_test).collect();
     assert!(tests.len() > 30, "the tests are found: {tests:?}");

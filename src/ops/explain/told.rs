@@ -42,6 +42,10 @@ pub fn story(ink: Ink, explained: &Explained) -> String {
         out.push(String::new());
         out.extend(others.flat_map(|a| alert(pen, a, None, &story.dead_letters)));
     }
+    if !story.notifications.is_empty() {
+        out.push(String::new());
+        out.extend(story.notifications.iter().map(|told| way::notified(pen, told)));
+    }
     out.push(String::new());
     out.extend(timeline::timeline(pen, &story.timeline));
     out.extend(timeline::owed(pen, &story.owed, story.told_at));

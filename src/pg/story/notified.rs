@@ -36,9 +36,8 @@ pub(super) async fn notifications(
     let ledgers = || orders.iter().filter_map(|order| order.ledger.as_ref());
     let accounts: Vec<&str> = ledgers().map(|ledger| ledger.account.as_str()).collect();
     let symbols: Vec<&str> = ledgers().map(|ledger| ledger.symbol.as_str()).collect();
-    let rows = tx
-        .query(CHANGES, &[&names, &accounts, &symbols, &PgTime(first), &PgTime(last)])
-        .await?;
+    let rows =
+        tx.query(CHANGES, &[&names, &accounts, &symbols, &PgTime(first), &PgTime(last)]).await?;
     let read = |row: &Row| {
         Ok(Notification {
             policy_name: row.try_get("policy_name")?,

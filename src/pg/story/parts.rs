@@ -16,6 +16,8 @@ pub struct Story {
     pub alerts: Vec<Alert>,
     /// Inputs that were refused.
     pub dead_letters: Vec<DeadLetter>,
+    /// What people were told about the rules that fired.
+    pub notifications: Vec<Notification>,
     pub timeline: Vec<Hop>,
     /// Of this trace, not yet acknowledged by Kafka.
     pub owed: Vec<Owed>,
@@ -240,6 +242,25 @@ pub struct DeadLetter {
     pub policy_name: String,
     /// The record's own time.
     pub at: Timestamp,
+}
+
+/// A message to people about a condition that a rule of the trace is part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Notification {
+    pub policy_name: String,
+    /// What the condition is about, e.g. `account=main symbol=USDJPY`.
+    pub subject: String,
+    /// `open`, `update` or `resolved`.
+    pub kind: String,
+    pub severity: String,
+    pub receiver: String,
+    pub noted_at: Timestamp,
+    /// Of the message: PENDING, DELIVERED and so on; none: it is not made yet.
+    pub state: Option<String>,
+    pub ended_at: Option<Timestamp>,
+    /// The receiver's last answer, HTTP.
+    pub status: Option<i32>,
 }
 
 /// Events of one topic that are committed and not yet acknowledged by Kafka.

@@ -184,6 +184,48 @@ async fn halts_over_an_order_and_the_cancel_that_is_wanted_of_it_are_told() {
     promised(&explain(&base, &["run-1", "--json"]).stdout);
 }
 
+/// The tables of `noctus notify`, as far as they are read here, where no migration has made them.
+const NOTIFY: &str = "
+    CREATE TABLE IF NOT EXISTS notify_conditions (fingerprint TEXT PRIMARY KEY, policy_name TEXT, subject TEXT, account TEXT,
+        symbol TEXT, source TEXT, state TEXT, severity TEXT, alerts BIGINT, opened_at TIMESTAMPTZ, last_at TIMESTAMPTZ,
+        seen_at TIMESTAMPTZ, changed_at TIMESTAMPTZ, reason TEXT);
+    CREATE TABLE IF NOT EXISTS notify_messages (id TEXT PRIMARY KEY, receiver TEXT, is_critical BOOLEAN, repeats BOOLEAN,
+        body JSONB, state TEXT, next_at TIMESTAMPTZ, made_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, status INT);
+    CREATE TABLE IF NOT EXISTS notify_changes (receiver TEXT, fingerprint TEXT, change_no BIGINT, kind TEXT, severity TEXT,
+        change JSONB, noted_at TIMESTAMPTZ, message_id TEXT);
+    INSERT INTO notify_conditions (fingerprint, policy_name, subject, account, symbol, source, state, severity, alerts,
+        opened_at, last_at, seen_at, changed_at, reason)
+    SELECT f, p, 'account=main', 'main', NULL, 'alert', 'OPEN', 'MEDIUM', 1, t, t, t, t, 'why'
+      FROM (VALUES ('ours', 'risk.max_order_qty', '2025-08-23T11:00Z'::timestamptz),
+                   ('other', 'risk.rate', '2025-08-23T11:00Z')) AS v (f, p, t);
+    INSERT INTO notify_messages (id, receiver, is_critical, repeats, body, state, next_at, made_at, ended_at, status)
+    VALUES ('m', 'desk', false, true, '{}', 'DELIVERED', now(), now(), now(), 204);
+    INSERT INTO notify_changes (receiver, fingerprint, change_no, kind, severity, change, noted_at, message_id)
+    VALUES ('desk', 'ours', 1, 'open', 'MEDIUM', '{}', '2025-08-23T11:00:01Z', 'm'),
+           ('page', 'ours', 1, 'open', 'MEDIUM', '{}', '2025-08-23T11:00:02Z', NULL),
+           ('desk', 'other', 1, 'open', 'MEDIUM', '{}', '2025-08-23T11:00:02Z', NULL),
+           ('desk', 'ours', 2, 'open', 'MEDIUM', '{}', '2025-08-23T13:00:00Z', NULL)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_people_were_told_about_its_rules_is_told_if_there_is_a_role_that_tells_them() {
+    let base = Base::new().await;
+    let order = Order::new("run-1", "order-00001");
+    in_the_ledger(&base, &order, "FILLED").await;
+    base.write(order.everything()).await;
+    base.sql(NOTIFY).await;
+    let told = text(&explain(&base, &["run-1"]).stdout);
+    for part in [
+        "told      desk of MEDIUM risk.max_order_qty open at 2025-08-23 11:00:01.000: DELIVERED (HTTP 204)",
+        "told      page of MEDIUM risk.max_order_qty open at 2025-08-23 11:00:02.000: not sent yet",
+        "NOTIFIED risk.max_order_qty open  desk DELIVERED",
+    ] {
+        assert!(told.contains(part), "{part}:\n{told}");
+    }
+    assert!(!told.contains("risk.rate") && !told.contains("13:00"), "{told}");
+    let story = promised(&explain(&base, &["run-1", "--json"]).stdout);
+    assert_eq!(story["notifications"].as_array().map(Vec::len), Some(2));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_order_of_a_trace_is_told_and_one_of_them_by_its_key() {
     let base = Base::new().await;

@@ -64,9 +64,12 @@ fn said(pen: Pen, hop: &Hop) -> String {
             let nth = &hop.payload["exec_seq"];
             say!(pen, "step {nth}", "第 {nth} 段階")
         }
-        "DEAD_LETTER" => {
+        "DEAD_LETTER" | "NOTIFIED" => {
             let part = |name: &str| hop.payload[name].to_string().replace('"', "");
-            format!("{}/{}/{}", part("topic"), part("partition"), part("offset"))
+            match hop.kind.as_str() {
+                "NOTIFIED" => format!("{} {}", part("receiver"), part("state")),
+                _ => format!("{}/{}/{}", part("topic"), part("partition"), part("offset")),
+            }
         }
         _ => String::new(),
     };

@@ -4,7 +4,9 @@ use super::decided::number;
 use super::pen::{Pen, at, ms, say, short, took};
 use crate::domain::catalogue::Kind;
 use crate::domain::money::plain;
-use crate::pg::story::{Alert, Attempt, Cancel, Command, DeadLetter, Held, Order, Step};
+use crate::pg::story::{
+    Alert, Attempt, Cancel, Command, DeadLetter, Held, Notification, Order, Step,
+};
 
 pub(super) fn way(pen: Pen, order: &Order) -> Vec<String> {
     let mut out = Vec::new();
@@ -169,7 +171,7 @@ fn durations(pen: Pen, order: &Order) -> Option<String> {
         last = time;
     }
     let (label, all) = (pen.label("took", "所要"), took(ms(ledger.requested_at, last)));
-    Some(say!(pen, "{label}{all}: {told}", "{label}{all}: {told}"))
+    Some(format!("{label}{all}: {told}"))
 }
 
 /// A rule that fired; what it is, unless a step has said that already, and what to do.
@@ -184,6 +186,20 @@ pub(super) fn alert(pen: Pen, alert: &Alert, is_explained: bool) -> Vec<String> 
         out.push(pen.note(&say!(pen, "to do: {to_do}", "対応: {to_do}")));
     }
     out
+}
+
+/// What people were told of a rule that fired.
+pub(super) fn notified(pen: Pen, told: &Notification) -> String {
+    let Notification { policy_name, kind, receiver, severity, .. } = told;
+    let (label, at) = (pen.label("told", "通知"), at(told.noted_at));
+    let not_yet = say!(pen, "not sent yet", "未送信");
+    let state = pen.ink.yellow(told.state.as_ref().unwrap_or(&not_yet));
+    let status = told.status.map_or(String::new(), |status| format!(" (HTTP {status})"));
+    say!(
+        pen,
+        "{label}{receiver} of {severity} {policy_name} {kind} at {at}: {state}{status}",
+        "{label}{receiver} へ {severity} {policy_name} {kind} {at}: {state}{status}"
+    )
 }
 
 /// An input that was refused, and where to find it.
