@@ -7,6 +7,7 @@
 
 Secrets come from the environment: NOCTRIA_IDEMPOTENCY_SECRET (recipe v1 of the idempotency key) and
 NOCTUS_SIGNING_KEYS (a JSON list of {kid, secret}); with --dev both are the development secret.
+Each record carries a W3C trace context, the one of TRACEPARENT and TRACESTATE or one that begins with the trace_id.
 Prints one JSON line per acknowledged order: key, trace_id, partition, offset. See docs/producers.md.
 """
 
@@ -15,6 +16,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import struct
 import sys
@@ -47,6 +49,18 @@ def signature(secret: str, key: bytes, value: bytes) -> str:
         mac.update(struct.pack(">I", 0xFFFFFFFF if part is None else len(part)))
         mac.update(part or b"")
     return mac.hexdigest()
+
+
+def trace_headers(order: dict) -> list:
+    """W3C trace context: a span of our own in the trace that we were started in, else in one that begins with the
+    trace_id. Both ids are functions of the order, so that a retry is in the same trace."""
+    given = re.fullmatch("00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})", os.environ.get("TRACEPARENT", ""))
+    begun = hashlib.sha256(b"noctus-trace-v1" + order["trace_id"].encode()).hexdigest()[:32]
+    trace, flags = given.groups() if given else (begun, "01")
+    hop = f"submit {order['idempotency_key']}".encode()
+    span = hashlib.sha256(b"noctus-span-v1" + bytes.fromhex(trace) + hop).hexdigest()[:16]
+    state = os.environ.get("TRACESTATE") if given else None
+    return [("traceparent", f"00-{trace}-{span}-{flags}".encode())] + ([("tracestate", state.encode())] if state else [])
 
 
 def complete(order: dict, secret: str) -> dict:
@@ -137,7 +151,7 @@ def main() -> int:
         key = f"{order.get('account', 'main')}|{order['symbol']}".encode()
         value = serialize(order, SerializationContext(topic, MessageField.VALUE))
         header = f"kid={kid},v1={signature(secret, key, value)}".encode()
-        producer.produce(topic, key=key, value=value, headers=[("noctus-signature", header)],
+        producer.produce(topic, key=key, value=value, headers=[("noctus-signature", header), *trace_headers(order)],
                          on_delivery=acknowledged(order))
         producer.poll(0)
     unsent = producer.flush(30)

@@ -130,6 +130,11 @@ pub(crate) fn exec_event(
     }
 }
 
+/// The trace of what is told of an order.
+fn trace_headers(row: &OrderRow) -> Vec<(String, Option<Vec<u8>>)> {
+    row.hop().map_or_else(Vec::new, |trace| trace.headers())
+}
+
 impl Scribe {
     /// Looks up the ids of the schemas it writes.
     pub async fn new(config: &Config, registry: &Registry) -> Result<Self, DispatchError> {
@@ -151,11 +156,12 @@ impl Scribe {
     ) -> Result<Owed, DispatchError> {
         let event = exec_event(&self.broker, row, order_id, seen);
         let body = wire::exec_event::encode(&event)?;
-        Ok(Owed::new(
+        let event = Owed::new(
             Subject::ExecEvent.topic(),
             row.trace_id.as_bytes().to_vec(),
             wire::frame(self.exec_schema, &body),
-        ))
+        );
+        Ok(event.with(trace_headers(row)))
     }
 
     /// How a replacement of an order ended.
@@ -184,7 +190,8 @@ impl Scribe {
         };
         let value = wire::frame(self.outcome_schema, &wire::command_outcome::encode(&outcome)?);
         let key = outcome.trace_id.as_bytes().to_vec();
-        Ok(Owed::new(Subject::CommandOutcome.topic(), key, value))
+        let event = Owed::new(Subject::CommandOutcome.topic(), key, value);
+        Ok(event.with(replacement.hop().map_or_else(Vec::new, |trace| trace.headers())))
     }
 
     /// The alert of a rule that fired.
@@ -209,11 +216,12 @@ impl Scribe {
             at: seen.at,
         };
         let body = wire::alert::encode(&alert)?;
-        Ok(Owed::new(
+        let event = Owed::new(
             Subject::Alert.topic(),
             row.trace_id.as_bytes().to_vec(),
             wire::frame(self.alert_schema, &body),
-        ))
+        );
+        Ok(event.with(trace_headers(row)))
     }
 
     /// An alert that is about no order: of this subject, once within a minute.

@@ -27,6 +27,7 @@ mod safe;
 pub(crate) mod send;
 pub(crate) mod settle;
 mod start;
+mod traced;
 #[cfg(test)]
 mod tests;
 

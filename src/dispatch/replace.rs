@@ -11,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::broker::protocol::{Capabilities, OrderView, PlaceOrder, ReplaceOrder};
+use super::broker::traced::within;
 use super::broker::{Asked, Broker, Moved, cannot_take, events};
 use super::fence::Lease;
 use super::fold::{Finding, Outcome, is_replaced};
@@ -165,7 +166,7 @@ async fn known_to_be(dispatch: &Dispatch, row: &OrderRow, replacement: &Replacem
     if known.capabilities.query_by_client_id {
         let left = Some(left.max(Decimal::ZERO));
         let order = next(&known.capabilities, row, replacement, left);
-        match dispatch.broker.ask(&order).await {
+        match within(replacement.hop(), dispatch.broker.ask(&order)).await {
             Asked::Known(view) => return Known::As(taken(replacement, view)),
             Asked::Mismatch(view) if is_ours(&view, &order) => {
                 return Known::As(taken(replacement, view));
@@ -224,7 +225,8 @@ async fn ask_for(
         pass = Some(halts.check(row)?);
         if lease.holds(boot()) { Ok(()) } else { Err("lease_over") }
     };
-    let moved = dispatch.broker.replace(&order, &with, Box::new(may_write)).await;
+    let replacing = dispatch.broker.replace(&order, &with, Box::new(may_write));
+    let moved = within(replacement.hop(), replacing).await;
     drop(pass);
     let key = &row.key;
     match moved {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Dispatch;
 use super::broker::protocol::{BrokerStatus, CallKind, OrderView, PlaceOrder};
+use super::broker::traced::within;
 use super::broker::{Asked, Broker, Moved, NoAnswer, Placed, events};
 use super::claim::Claimed;
 use super::door::word_of_placed;
@@ -17,6 +18,7 @@ use super::fold::{Finding, Outcome};
 use super::pace::Rank;
 use super::road::Road;
 use super::safe::says_nothing;
+use super::traced;
 use crate::domain::event::OrderStatus;
 use crate::domain::order::Event;
 use crate::pg::outbox::OrderRow;
@@ -70,16 +72,18 @@ async fn send(dispatch: &Dispatch, lease: &Lease, claimed: &Claimed) -> (Placed,
     let turn = turn(dispatch, claimed).await;
     let mut halts = dispatch.halts.clone();
     halts.fresh(HALT_PATIENCE).await;
-    let started = boot();
+    let (started, began) = (boot(), clock::now());
     // A halt is confirmed only when no write that did not know of it is under way.
     let mut known = None;
     let may_write = || {
         known = Some(may_write(lease, &halts, &claimed.row, claimed.alive_until)?);
         turn
     };
-    let placed = dispatch.broker.place(&claimed.order, Box::new(may_write)).await;
+    let placing = dispatch.broker.place(&claimed.order, Box::new(may_write));
+    let placed = within(claimed.row.hop(), placing).await;
     drop(known);
     crash_point("dispatch/answer-read");
+    traced::sent(&claimed.row, began, &placed);
     let took = boot().since(started);
     let metrics = &dispatch.ctx.metrics;
     let (row, rtt_ms) = (&claimed.row, i64::try_from(took.as_millis()).ok());
@@ -174,7 +178,7 @@ pub async fn ask(dispatch: Arc<Dispatch>, row: OrderRow) -> Vec<Outcome> {
         return vec![unasked(row)];
     }
     let order = dispatch.place_order(&row);
-    let asked = dispatch.broker.ask(&order).await;
+    let asked = within(row.hop(), dispatch.broker.ask(&order)).await;
     crash_point("dispatch/reconcile-queried");
     match &asked {
         Asked::Failed(none) if says_nothing(none) => {}
@@ -230,7 +234,7 @@ pub async fn cancel(
     let order = dispatch.place_order(&row);
     // Whatever is halted, and however old the order: a cancel opens nothing. Only the lane must be ours.
     let may_write = || if lease.holds(boot()) { Ok(()) } else { Err("lease_over") };
-    let asking = dispatch.broker.cancel(&order, &code, Box::new(may_write));
+    let asking = within(row.hop(), dispatch.broker.cancel(&order, &code, Box::new(may_write)));
     let moved = in_flight("dispatch/cancel-in-flight", asking).await;
     crash_point("dispatch/cancel-answered");
     let key = &row.key;

@@ -50,6 +50,7 @@ pub fn order_row(key: &str) -> OrderRow {
         unsure_before: false,
         replace: None,
         at_broker: None,
+        trace: None,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod request;
 pub mod risk;
 pub mod risk_state;
 pub mod text;
+pub mod trace_context;
 pub mod truth;
 pub mod what_if;
 

@@ -12,14 +12,13 @@ use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
 use super::book::Book;
-use super::command::{By, Command, Commanded, commanded};
+use super::command::{By, Command, Commanded, Outcome, commanded};
 use super::decide::{Decided, decided};
 use super::fold::Fold;
 use super::intake::Request;
 use super::quotes::Quotes;
 use super::refusal::{Reason, Refusal};
 use super::scribe::Scribe;
-use crate::domain::command::CommandOutcome;
 use crate::domain::judge::judge;
 use crate::domain::policy::Policies;
 use crate::domain::text::IdempotencyKey;
@@ -113,7 +112,7 @@ pub struct Batch {
 pub struct Admitted {
     pub decided: Vec<Decided>,
     /// What was decided about commands.
-    pub commanded: Vec<CommandOutcome>,
+    pub commanded: Vec<Outcome>,
     pub replays: usize,
     pub conflicts: Vec<Refusal>,
     /// Requests that were judged and cannot be kept.

@@ -15,6 +15,7 @@ use crate::domain::command::{CommandAction, CommandOutcome, OrderCommand};
 use crate::domain::event::{EventId, OrderStatus, Subject as About};
 use crate::domain::policy::Policies;
 use crate::domain::text::{IdempotencyKey, StrategyName};
+use crate::domain::trace_context::TraceContext;
 use crate::kafka::record::Record;
 use crate::pg::admission::LedgerRow;
 use crate::pg::commands::{self, Cancel, CommandRow, Known, Order};
@@ -44,11 +45,20 @@ impl Command {
     }
 }
 
+/// What was decided about a command.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The event.
+    pub event: CommandOutcome,
+    /// Where it was asked for.
+    pub trace: Option<TraceContext>,
+}
+
 /// What became of the commands of a batch.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
 pub struct Commanded {
-    pub outcomes: Vec<CommandOutcome>,
+    pub outcomes: Vec<Outcome>,
     /// Sorted by key.
     pub rows: Vec<CommandRow>,
     pub cancels: Vec<Cancel>,
@@ -109,7 +119,8 @@ pub fn commanded(
                     }
                     Effect::None | Effect::Tombstone => {}
                 }
-                out.outcomes.push(outcome(&command.command, target, &verdict, now));
+                let event = outcome(&command.command, target, &verdict, now);
+                out.outcomes.push(Outcome { event, trace: command.record.trace() });
                 out.rows.push(row(command, verdict, now));
             }
         }
@@ -242,6 +253,7 @@ fn row(command: &Command, verdict: Verdict, now: Timestamp) -> CommandRow {
         topic_id: record.topic_id.to_string(),
         partition: record.partition,
         offset: record.offset,
+        trace: record.trace(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::judge::{Facts, Judgement, dispatch_by};
 use crate::domain::money::bounded;
 use crate::domain::request::Intake;
 use crate::domain::text::IdempotencyKey;
+use crate::domain::trace_context::TraceContext;
 use crate::pg::admission::LedgerRow;
 
 /// What decided, and in which version; in every decision.
@@ -21,6 +22,8 @@ pub const ENGINE_VERSION: &str = concat!("noctus/", env!("CARGO_PKG_VERSION"));
 pub struct Decided {
     pub decision: Decision,
     pub alerts: Vec<Alert>,
+    /// Where it was asked for.
+    pub trace: Option<TraceContext>,
 }
 
 /// Gives a judgement its identity and its row.
@@ -73,7 +76,7 @@ pub fn decided(
         opening_notional: Some(held(judged.opening_notional)),
     };
     let row = row(request, &decision);
-    (Decided { decision, alerts }, row)
+    (Decided { decision, alerts, trace: row.trace.clone() }, row)
 }
 
 fn alerts(key: &IdempotencyKey, intake: &Intake, judged: &Judgement, now: Timestamp) -> Vec<Alert> {
@@ -134,6 +137,8 @@ fn row(request: &Request, decision: &Decision) -> LedgerRow {
         topic_id: request.record.topic_id.to_string(),
         partition: request.record.partition,
         offset: request.record.offset,
+        source_at: request.record.timestamp,
+        trace: request.record.trace(),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod refusal;
 mod reload;
 mod schemas;
 mod scribe;
+mod traced;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ use self::quotes::Quotes;
 use self::refusal::Refusal;
 use self::scribe::Scribe;
 use crate::domain::event::Severity;
+use crate::domain::trace_context::TraceContext;
 use crate::kafka::input::{Input, InputError};
 use crate::kafka::record::Record;
 use crate::kafka::registry::RegistryError;
@@ -246,6 +248,10 @@ impl Gate {
                 continue;
             }
             self.ctx.metrics.gate_requests.inc();
+            if let Err(why) = TraceContext::of_headers(&record.headers) {
+                tracing::debug!(%why, partition = record.partition, offset = record.offset, "no trace");
+                self.ctx.metrics.trace_contexts_refused.inc();
+            }
             let read = self.reader.read(record, rules).await;
             match self.brakes.schemas.checked(read).await {
                 Read::Request(request) => {
@@ -343,6 +349,7 @@ impl Gate {
             Ok(admitted) => {
                 self.brakes.landed();
                 self.count(&batch, &admitted, began);
+                traced::tell(&batch, &admitted, began);
                 self.input.done(&batch.moves);
                 crash_point("gate/offset-stored");
                 let (row, events) = admitted.owed;
@@ -408,7 +415,7 @@ impl Gate {
             }
         }
         for outcome in &admitted.commanded {
-            let labels = [outcome.action.as_str(), outcome.status.as_str()];
+            let labels = [outcome.event.action.as_str(), outcome.event.status.as_str()];
             m.gate_commands.with_label_values(&labels).inc();
         }
         let refused = batch.refused.iter().chain(&admitted.conflicts).chain(&admitted.parked);

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::event::{Alert, EventId, Severity, Subject as About};
 use crate::domain::text::{IdempotencyKey, TraceId};
+use crate::domain::trace_context::{self, headers_of};
 use crate::kafka::record::Record;
 use crate::owed::{DEAD_LETTERS, Owed};
 
@@ -117,6 +118,11 @@ impl Refusal {
         (self.reason.policy_name(), self.reason.severity())
     }
 
+    /// The trace of its alert; the dead letter keeps the record's own headers.
+    pub fn trace_headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        trace_headers(&self.record)
+    }
+
     /// The alert.
     pub fn alert(&self) -> Alert {
         let r = &self.record;
@@ -134,6 +140,12 @@ impl Refusal {
             at: r.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
         }
     }
+}
+
+/// The trace in which a record is refused.
+pub fn trace_headers(record: &Record) -> Vec<(String, Option<Vec<u8>>)> {
+    let hop = trace_context::refuse(&record.topic_id, record.partition, record.offset);
+    headers_of(record.trace().as_ref(), &hop)
 }
 
 /// Values beyond this are told by their digest only, bytes.

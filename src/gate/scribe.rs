@@ -1,9 +1,10 @@
 //! Owns the gate's events as bytes owed to Kafka: decisions, outcomes of commands, alerts, dead letters.
 
 use super::admit::Admitted;
+use super::command::Outcome;
 use super::refusal::Refusal;
-use crate::domain::command::CommandOutcome;
 use crate::domain::event::{Alert, Decision};
+use crate::domain::trace_context::{self, headers_of};
 use crate::kafka::registry::RegistryError;
 use crate::owed::Owed;
 use crate::runtime::context::Context;
@@ -38,9 +39,11 @@ impl Scribe {
     ) -> Result<Vec<Owed>, EncodeError> {
         let mut events = Vec::with_capacity(admitted.decided.len());
         for decided in &admitted.decided {
-            events.push(self.decision(&decided.decision)?);
+            let hop = trace_context::decide(&decided.decision.idempotency_key);
+            let headers = headers_of(decided.trace.as_ref(), &hop);
+            events.push(self.decision(&decided.decision)?.with(headers.clone()));
             for alert in &decided.alerts {
-                events.push(self.alert(alert)?);
+                events.push(self.alert(alert)?.with(headers.clone()));
             }
         }
         for outcome in &admitted.commanded {
@@ -49,7 +52,7 @@ impl Scribe {
         let conflicts = admitted.conflicts.iter().map(|refusal| (refusal, refusal.dead_letter()));
         for (refusal, letter) in refused.iter().zip(letters).chain(conflicts) {
             events.push(letter);
-            events.push(self.alert(&refusal.alert())?);
+            events.push(self.alert(&refusal.alert())?.with(refusal.trace_headers()));
         }
         Ok(events)
     }
@@ -61,10 +64,13 @@ impl Scribe {
         Ok(Owed::new(Subject::Decision.topic(), key, value))
     }
 
-    fn outcome(&self, outcome: &CommandOutcome) -> Result<Owed, EncodeError> {
+    fn outcome(&self, Outcome { event: outcome, trace }: &Outcome) -> Result<Owed, EncodeError> {
         let body = wire::command_outcome::encode(outcome)?;
         let value = wire::frame(self.outcome_schema, &body);
-        Ok(Owed::new(Subject::CommandOutcome.topic(), outcome.trace_id.as_bytes().to_vec(), value))
+        let hop = trace_context::command(&outcome.idempotency_key);
+        let event =
+            Owed::new(Subject::CommandOutcome.topic(), outcome.trace_id.as_bytes().to_vec(), value);
+        Ok(event.with(headers_of(trace.as_ref(), &hop)))
     }
 
     /// One alert.

@@ -9,6 +9,8 @@ use rdkafka::Message;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers};
 use rdkafka_sys as native;
 
+use crate::domain::trace_context::TraceContext;
+
 /// A topic of ours: its actual name, what stands for it in contracts and signatures, and Kafka's id of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -56,6 +58,11 @@ impl Record {
             headers,
             epoch: 0,
         }
+    }
+
+    /// The trace that it belongs to; none if its headers name none, or a bad one.
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::of_headers(&self.headers).ok().flatten()
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::submit::{record_of, signer};
+use super::submit::{record_of, signer, trace_headers};
 use super::{Exit, Global};
 use crate::domain::command::{CommandAction, CommandDraft, OrderCommand};
 use crate::domain::money::plain;
@@ -188,7 +188,8 @@ async fn send(
     let registry = Registry::new(&config.registry)?;
     let id = registry.newest_id(config, Subject::OrderCommand).await?;
     let key = record_key(&command.account, &command.symbol).into_bytes();
-    let record = record_of(Subject::OrderCommand, config, id, signer, key, &body);
+    let mut record = record_of(Subject::OrderCommand, config, id, signer, key, &body);
+    record.headers.extend(trace_headers(&command.trace_id, &command.idempotency_key));
     let sent = Producer::new(config)?.produce(&[record]).await;
     sent.with_context(|| {
         let key = &command.idempotency_key;

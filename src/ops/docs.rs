@@ -1,7 +1,7 @@
 //! `noctus docs`: the pages that are made from the code. Hidden: it is for who changes the code.
 
 use super::Exit;
-use crate::domain::catalogue::Language;
+use super::language::Lang;
 use crate::domain::catalogue::page::page;
 use crate::domain::order::page::page as order_states;
 use crate::runtime::metrics::page::page as metrics;
@@ -27,17 +27,10 @@ enum What {
     Metrics,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Lang {
-    En,
-    Ja,
-}
-
 /// Prints a page.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let page = match args.what {
-        What::Rules { lang: Lang::En } => page(Language::English),
-        What::Rules { lang: Lang::Ja } => page(Language::Japanese),
+        What::Rules { lang } => page(lang.into()),
         What::OrderStates => order_states(),
         What::Metrics => metrics(),
     };

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod halts;
 pub mod judge;
 pub mod key;
+pub mod language;
 pub mod maintain;
 pub mod migrate;
 pub mod notify;
@@ -299,12 +300,14 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     use crate::runtime::handles::TooFew;
     use crate::runtime::policies::PolicyError;
     use crate::runtime::secrets::BadSecrets;
+    use crate::runtime::spans::SpansError;
     let is = |found: &(dyn std::error::Error + 'static)| {
         if found.is::<BadInput>() {
             Some(Exit::Usage)
         } else if found.is::<BadConfig>()
             || found.is::<BadSecrets>()
             || found.is::<TooFew>()
+            || found.is::<SpansError>()
             || found.is::<PolicyError>()
             || found.is::<crate::notify::BadRoutes>()
             || found.is::<topics::spec::BadSpec>()

@@ -9,7 +9,7 @@ use clap::builder::NonEmptyStringValueParser;
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::explain::told;
+use super::explain::{Explained, in_force, told};
 use super::halts::not_approved;
 use super::person::whom;
 use super::table::table;
@@ -17,11 +17,12 @@ use super::{Exit, Global};
 use crate::demo::report::Ink;
 use crate::dispatch::DispatchError;
 use crate::dispatch::resolve::{self, Resolution, ResolveError, Verdict};
+use crate::domain::catalogue::Language;
 use crate::domain::money::{fits_wire, plain};
 use crate::pg::outcome::{self, Listed, Wanted};
 use crate::pg::proposals::{self, Kind, NotApproved};
 use crate::pg::{self, Pool, PoolError, story};
-use crate::runtime::config::Config;
+use crate::runtime::config::{Config, PolicyFiles};
 
 const HELP: &str = "\
 An order is PARKED when nobody knows what the broker did with it: ask the broker, by the client order id that
@@ -148,7 +149,7 @@ pub async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     pg::migrate::check(&**pool.get().await.map_err(PoolError::from)?).await?;
     match args.what {
         What::List(args) => list(&pool, args).await,
-        What::Show { key, json } => show(&pool, &key, json).await,
+        What::Show { key, json } => show(&pool, &config.policies, &key, json).await,
         What::Cancel(args) => cancel::run(&pool, args).await,
         What::Resolve(args) => match args.approve {
             Some(number) => approve(&config, &pool, number, &whom(args.by.as_deref())).await,
@@ -204,7 +205,7 @@ fn row(order: &Listed) -> Vec<String> {
     ]
 }
 
-async fn show(pool: &Pool, key: &str, json: bool) -> anyhow::Result<Exit> {
+async fn show(pool: &Pool, policies: &PolicyFiles, key: &str, json: bool) -> anyhow::Result<Exit> {
     let mut client = pool.get().await?;
     let Some(story) = story::tell(&mut client, key).await? else {
         eprintln!("no order is known under key {key}");
@@ -212,7 +213,10 @@ async fn show(pool: &Pool, key: &str, json: bool) -> anyhow::Result<Exit> {
     };
     match json {
         true => println!("{}", serde_json::to_string_pretty(&story)?),
-        false => println!("{}", told::story(Ink::of(std::io::stdout().is_terminal()), &story)),
+        false => {
+            let explained = Explained::new(story, Language::English, &in_force(policies));
+            println!("{}", told::story(Ink::of(std::io::stdout().is_terminal()), &explained));
+        }
     }
     Ok(Exit::Ok)
 }

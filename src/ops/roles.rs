@@ -17,10 +17,13 @@ use crate::runtime::context::Context;
 use crate::runtime::health::Health;
 use crate::runtime::secrets::{self, Secrets};
 use crate::runtime::watched::Watched;
-use crate::runtime::{faults, handles, http, policies};
+use crate::runtime::{faults, handles, http, policies, spans};
 
 /// How long roles may take to drain.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long the last spans may take to their receiver.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Which role to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,7 @@ pub async fn run(args: Args, roles: &[Role], global: &Global) -> anyhow::Result<
     }
     let open_files = handles::raise()?;
     let ctx = context(config).await?;
+    spans::start(&ctx.config.tracing, &ctx.worker)?;
     let stop = CancellationToken::new();
     let listen = ctx.config.http.listen;
     let serving = http::serve(listen, ctx.health.clone(), ctx.metrics.clone(), stop.clone());
@@ -117,6 +121,7 @@ pub async fn run(args: Args, roles: &[Role], global: &Global) -> anyhow::Result<
             Ok(())
         }
     };
+    spans::flush(LAST_SPANS).await;
     by_itself.unwrap_or(Ok(())).and(drained)?;
     tracing::info!("ended");
     Ok(Exit::Ok)

@@ -18,6 +18,7 @@ use secrecy::ExposeSecret;
 use self::prepare::{Preparation, Prepared};
 use self::report::Report;
 use super::{Exit, Global};
+use crate::domain::trace_context::TraceContext;
 use crate::kafka::producer::{Outgoing, Producer};
 use crate::kafka::registry::Registry;
 use crate::runtime::clock;
@@ -52,6 +53,9 @@ const HELP: &str = "\
 An order is {symbol, side, qty} at least. Missing requested_at and trace_id are filled in (and told); a missing
 idempotency_key is made by recipe v1. To send an order again after a failure, send the same file if it has
 requested_at and trace_id, else the same order with the key that was printed: then it cannot become a second order.
+
+Each record carries a W3C trace context (traceparent): that of TRACEPARENT and TRACESTATE in the environment, else one that
+begins with its trace_id.
 
 Exit codes: 0 sent (and, with --wait, decided and at the broker), 1 invalid lines or not decided in time,
 69 Kafka, the registry or Postgres is away, 78 secrets or configuration are wrong.
@@ -140,9 +144,25 @@ pub async fn records(
 ) -> anyhow::Result<Vec<Outgoing>> {
     let registry = Registry::new(&config.registry)?;
     let id = registry.newest_id(config, Subject::OrderRequest).await?;
-    let record =
-        |order: &Prepared| record(config, id, signer, order.record_key().into_bytes(), &order.body);
+    let record = |order: &Prepared| {
+        let mut record = record(config, id, signer, order.record_key().into_bytes(), &order.body);
+        record.headers.extend(trace_headers(&order.request.trace_id, &order.key));
+        record
+    };
     Ok(orders.iter().map(record).collect())
+}
+
+/// The W3C trace context of what is sent: that of this process if it was started with one, else one that begins with
+/// the trace id. Sent again it is the same.
+pub fn trace_headers(trace_id: &str, key: &str) -> Vec<(String, Option<Vec<u8>>)> {
+    let given = |name| std::env::var(name).ok();
+    let given =
+        TraceContext::stored(given("TRACEPARENT").as_deref(), given("TRACESTATE").as_deref());
+    let hop = format!("submit {key}");
+    match given {
+        Some(given) => given.child(&hop).headers(),
+        None => TraceContext::begun(trace_id, &hop).headers(),
+    }
 }
 
 /// One order request as a record: its body framed with the schema's id, signed, under its key.

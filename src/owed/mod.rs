@@ -28,6 +28,11 @@ impl Owed {
     pub fn new(topic: &'static str, key: Vec<u8>, value: Vec<u8>) -> Self {
         Self { topic, key: Some(key), value: Some(value), headers: Vec::new() }
     }
+
+    /// The same with headers.
+    pub fn with(self, headers: Vec<(String, Option<Vec<u8>>)>) -> Self {
+        Self { headers, ..self }
+    }
 }
 
 /// The topic of this logical name, if it is one of ours.

@@ -11,6 +11,8 @@ pub const LATENCY: &str = "SELECT * FROM obs_trace_latency WHERE trace_id='{TID}
 /// The plan's query for keys with two rows: none passes.
 pub const TWICE: &str =
     "SELECT idempotency_key, COUNT(*) FROM outbox_orders GROUP BY 1 HAVING COUNT(*)>1;";
+/// The queries that the plan prints.
+pub const PLANS: [&str; 3] = [TIMELINE, LATENCY, TWICE];
 /// Traces of exec events without a decision: none passes.
 pub const EXEC_WITHOUT_DECISION: &str = "SELECT DISTINCT trace_id FROM obs_exec_events \
      EXCEPT SELECT trace_id FROM obs_decisions;";
@@ -18,6 +20,10 @@ pub const EXEC_WITHOUT_DECISION: &str = "SELECT DISTINCT trace_id FROM obs_exec_
 pub const DECISION_WITHOUT_EXEC: &str = "SELECT trace_id FROM obs_decisions \
      WHERE decision->>'action' IN ('BUY','SELL') \
      AND trace_id NOT IN (SELECT trace_id FROM obs_exec_events);";
+
+/// The P95 of each day, the plan's KPI of the CHECK layer, as of the last REFRESH.
+pub const P95_OF_DAYS: &str =
+    "SELECT day, p95_ms, traces, executed FROM obs_latency_daily ORDER BY day;";
 
 /// What a query answered, as psql would show it; no value is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

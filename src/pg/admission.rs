@@ -8,6 +8,7 @@ use tokio_postgres::Error;
 
 use super::PgTime;
 use super::listen::OUTBOX_CHANNEL;
+use crate::domain::trace_context::TraceContext;
 use crate::runtime::faults::is_planted;
 
 /// A decision as the ledger keeps it.
@@ -49,6 +50,10 @@ pub struct LedgerRow {
     pub topic_id: String,
     pub partition: i32,
     pub offset: i64,
+    /// The record's own time.
+    pub source_at: Option<Timestamp>,
+    /// The trace that the record belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// A lane's facts after the batch.
@@ -92,15 +97,16 @@ const ROWS: &str = "WITH decided AS MATERIALIZED (
                   $15::numeric[], $16::text[], $17::text[], $18::timestamptz[], $19::timestamptz[],
                   $20::timestamptz[], $21::timestamptz[], $22::text[], $23::numeric[], $24::numeric[],
                   $25::numeric[], $26::numeric[], $27::text[], $28::int[], $29::bigint[],
-                  $30::numeric[], $31::text[], $32::int[])
+                  $30::numeric[], $31::text[], $32::int[], $33::timestamptz[], $34::text[], $35::text[])
             AS u (k, t, p, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp, wq,
-                  ti, pa, os, uv, arm, nth) ORDER BY nth) u)
+                  ti, pa, os, uv, arm, nth, sat, tpt, tst) ORDER BY nth) u)
     INSERT INTO outbox_orders (id, idempotency_key, trace_id, payload, digest, account, symbol, action,
         requested_qty, decided_qty, order_type, limit_price, stop_price, reference_price, stop_loss, take_profit,
         time_in_force, strategy, requested_at, valid_until, decided_at, dispatch_by, state, opening_qty,
-        opening_notional, risk_price, working_qty, source_topic_id, source_partition, source_offset, unit_value, arm)
+        opening_notional, risk_price, working_qty, source_topic_id, source_partition, source_offset, unit_value, arm,
+        source_at, traceparent, tracestate)
     SELECT id, k, t, p::jsonb, d, a, s, act, rq, dq, ot, lp, sp, rp, sl, tp, tif, str, ra, vu, da, db, st, oq, onl, rkp,
-           wq, ti, pa, os, uv, arm
+           wq, ti, pa, os, uv, arm, sat, tpt, tst
       FROM decided ORDER BY k COLLATE \"C\"
     ON CONFLICT (idempotency_key) DO NOTHING RETURNING 1";
 const LANES: &str = "UPDATE risk_positions p
@@ -211,6 +217,9 @@ async fn write_rows(
             &column!(|r| r.unit_value),
             &column!(|r| r.arm.as_deref()),
             &column!(|r| r.nth),
+            &column!(|r| r.source_at.map(PgTime)),
+            &column!(|r| r.trace.as_ref().map(TraceContext::traceparent)),
+            &column!(|r| r.trace.as_ref().and_then(TraceContext::tracestate)),
         ],
     )
     .await

@@ -14,6 +14,7 @@ use super::listen::OUTBOX_CHANNEL;
 use super::outbox::{self, OrderRow, OutboxError};
 use crate::domain::command::replace::Terms;
 use crate::domain::event::OrderStatus;
+use crate::domain::trace_context::TraceContext;
 
 /// The code of cancels that a producer wants; the broker is told it, and exec events show it.
 pub const CANCEL_CODE: &str = "cancelled_by_producer";
@@ -91,6 +92,8 @@ pub struct CommandRow {
     pub topic_id: String,
     pub partition: i32,
     pub offset: i64,
+    /// The trace that the record belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// An order that is wanted cancelled.
@@ -167,11 +170,11 @@ pub const TOMBSTONES: &str = "SELECT target_key, account, symbol FROM order_comm
 
 const ROWS: &str = "INSERT INTO order_commands (idempotency_key, target_key, account, symbol, digest, trace_id, action,
         qty, limit_price, why, requested_at, valid_until, decided_at, status, code, reason, tombstone,
-        source_topic_id, source_partition, source_offset, terms, reserved)
+        source_topic_id, source_partition, source_offset, terms, reserved, traceparent, tracestate)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[],
             $8::numeric[], $9::numeric[], $10::text[], $11::timestamptz[], $12::timestamptz[], $13::timestamptz[],
             $14::text[], $15::text[], $16::text[], $17::bool[], $18::text[], $19::int[], $20::bigint[],
-            $21::jsonb[], $22::numeric[]) AS u (k)
+            $21::jsonb[], $22::numeric[], $23::text[], $24::text[]) AS u (k)
      ORDER BY k COLLATE \"C\"
     ON CONFLICT (idempotency_key) DO NOTHING RETURNING 1";
 // One that is under way stays; one that the broker had refused is asked for again.
@@ -237,6 +240,8 @@ async fn write_rows(tx: &Transaction<'_>, rows: &[CommandRow]) -> Result<u64, Er
             &column!(|r| r.offset),
             &column!(|r| r.terms.as_ref().map(|(terms, _)| Json(terms))),
             &column!(|r| r.terms.as_ref().map_or(Decimal::ZERO, |(_, reserved)| *reserved)),
+            &column!(|r| r.trace.as_ref().map(TraceContext::traceparent)),
+            &column!(|r| r.trace.as_ref().and_then(TraceContext::tracestate)),
         ],
     )
     .await

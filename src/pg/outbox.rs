@@ -13,6 +13,7 @@ use super::risk::{HaltRow, covered};
 use crate::domain::event::{Fill, OrderStatus};
 use crate::domain::request::{OrderType, Side, TimeInForce};
 use crate::domain::text::{Account, IdempotencyKey, Symbol, TraceId};
+use crate::domain::trace_context::{self, TraceContext};
 use crate::runtime::faults::is_planted;
 
 /// Why the outbox cannot be read.
@@ -85,6 +86,8 @@ pub struct OrderRow {
     /// The order that took its place at the broker, since its terms were replaced there; quantity, limit price and
     /// what opens are those in force.
     pub at_broker: Option<AtBroker>,
+    /// The trace that the record belongs to which asked for it.
+    pub trace: Option<TraceContext>,
 }
 
 /// What of an order as it was sent depends on what the broker said it could at that time.
@@ -108,7 +111,8 @@ const COLUMNS: &str = "o.id, o.idempotency_key, o.trace_id, o.account, o.symbol,
         WHERE a.idempotency_key = o.idempotency_key AND a.attempt_no = o.attempt_no) END,
     (SELECT c.code FROM order_cancels c WHERE c.idempotency_key = o.idempotency_key),
     o.attempt_no > 1 AND EXISTS (SELECT FROM send_attempts a WHERE a.idempotency_key = o.idempotency_key
-        AND a.attempt_no < o.attempt_no AND a.outcome IS DISTINCT FROM 'not_sent'), o.replaced";
+        AND a.attempt_no < o.attempt_no AND a.outcome IS DISTINCT FROM 'not_sent'), o.replaced,
+    o.traceparent, o.tracestate";
 
 /// A wire word → its value, by serde, so that words stand in one place.
 fn word<T: serde::de::DeserializeOwned>(text: String) -> Option<T> {
@@ -140,7 +144,7 @@ impl OrderRow {
         let never_sent: bool = row.try_get(18)?;
         let send_by = if never_sent { Some(Timestamp::MIN) } else { time(17)? };
         let in_force: Option<InForce> = json(row, 37)?.map_err(|_| bad("replaced"))?;
-        let replace: Option<Replacement> = json(row, 38)?.map_err(|_| bad("replacement"))?;
+        let replace: Option<Replacement> = json(row, 40)?.map_err(|_| bad("replacement"))?;
         let mut read = Self {
             id,
             key: IdempotencyKey::new(row.try_get(1)?).map_err(|_| bad("idempotency_key"))?,
@@ -185,6 +189,7 @@ impl OrderRow {
             unsure_before: row.try_get(36)?,
             replace: replace.map(Box::new),
             at_broker: None,
+            trace: TraceContext::stored(row.try_get(38)?, row.try_get(39)?),
         };
         if let Some(in_force) = in_force {
             read.go_on(in_force);
@@ -200,6 +205,12 @@ impl OrderRow {
             sent.client_order_id.clone_from(&at_broker.order_id);
         }
         self.at_broker = at_broker;
+    }
+
+    /// Its trace, as whoever is sent it and reads of it finds it.
+    pub fn hop(&self) -> Option<TraceContext> {
+        let hop = trace_context::send(&self.key, self.attempt_no);
+        self.trace.as_ref().map(|trace| trace.child(&hop))
     }
 
     /// Units filled, while it works.

@@ -11,6 +11,7 @@ use super::cancels::{PAUSE_MAX_MS, PAUSE_MS};
 use super::lanes::{HeldLane, columns};
 use crate::domain::command::replace::Terms;
 use crate::domain::text::{IdempotencyKey, TraceId};
+use crate::domain::trace_context::{self, TraceContext};
 
 /// A replacement on its way, as the order's row carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -30,12 +31,29 @@ pub struct Replacement {
     pub reserved: Decimal,
     /// How often the broker was asked.
     pub asked: i32,
+    /// The headers of the record that asked for it.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    #[serde(default)]
+    pub tracestate: Option<String>,
+}
+
+impl Replacement {
+    /// The trace that the command belongs to.
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::stored(self.traceparent.as_deref(), self.tracestate.as_deref())
+    }
+
+    /// The same, as whoever is asked for it finds it.
+    pub fn hop(&self) -> Option<TraceContext> {
+        self.trace().map(|trace| trace.child(&trace_context::command(&self.key)))
+    }
 }
 
 /// The column of an order `o` that [`Replacement`] is read from.
 pub const COLUMN: &str = "(SELECT jsonb_build_object('key', r.idempotency_key, 'trace_id', r.trace_id,
         'requested_at', r.requested_at, 'qty', r.qty::text, 'limit_price', r.limit_price::text, 'terms', r.terms,
-        'reserved', r.reserved::text, 'asked', r.asked)
+        'reserved', r.reserved::text, 'asked', r.asked, 'traceparent', r.traceparent, 'tracestate', r.tracestate)
       FROM order_commands r
      WHERE r.target_key = o.idempotency_key AND r.action = 'REPLACE' AND r.status = 'ACCEPTED')";
 

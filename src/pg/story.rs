@@ -1,6 +1,9 @@
 //! The story of a trace: the ledger's rows, the sends, and what the obs_* tables say, as of one moment.
 //! Never changes anything.
 
+mod held;
+mod hops;
+mod notified;
 mod parts;
 
 use std::collections::HashMap;
@@ -29,13 +32,26 @@ pub async fn tell(client: &mut Client, name: &str) -> Result<Option<Story>, Erro
     }
     parts(&tx, &trace_id, &mut orders).await?;
     let alerts = alerts(&tx, &trace_id, idempotency_key.as_deref()).await?;
-    let timeline = timeline(&tx, &trace_id).await?;
+    let dead_letters = hops::letters(&alerts);
+    let notifications = notified::notifications(&tx, &alerts, &orders).await?;
+    let timeline = hops::hops(&tx, &trace_id, &dead_letters).await?;
+    let timeline = notified::among(timeline, &notifications);
     let owed = owed(&tx, &trace_id).await?;
     let told_at = tx.query_one("SELECT clock_timestamp()", &[]).await?.try_get::<_, PgTime>(0)?.0;
-    Ok(Some(Story { trace_id, idempotency_key, orders, alerts, timeline, owed, told_at }))
+    Ok(Some(Story {
+        trace_id,
+        idempotency_key,
+        orders,
+        alerts,
+        dead_letters,
+        notifications,
+        timeline,
+        owed,
+        told_at,
+    }))
 }
 
-/// The trace that is meant, and the key if it is one of its orders that is meant.
+/// The trace that is meant, and the key if it is one of its orders that is meant, by its own key or a command's.
 async fn find(tx: &Transaction<'_>, name: &str) -> Result<Option<(String, Option<String>)>, Error> {
     let known = "SELECT EXISTS (SELECT FROM outbox_orders WHERE trace_id = $1)
                      OR EXISTS (SELECT FROM obs_trace_timeline WHERE trace_id = $1)
@@ -44,14 +60,18 @@ async fn find(tx: &Transaction<'_>, name: &str) -> Result<Option<(String, Option
         return Ok(Some((name.to_string(), None)));
     }
     let key =
-        "SELECT trace_id FROM outbox_orders WHERE idempotency_key = $1 AND trace_id IS NOT NULL
+        "SELECT trace_id, idempotency_key FROM outbox_orders WHERE idempotency_key = $1 AND trace_id IS NOT NULL
                UNION ALL
-               SELECT trace_id FROM obs_exec_events WHERE idempotency_key = $1
+               SELECT trace_id, idempotency_key FROM obs_exec_events WHERE idempotency_key = $1
                UNION ALL
-               SELECT trace_id FROM order_commands WHERE target_key = $1
+               SELECT trace_id, target_key FROM order_commands WHERE target_key = $1
+               UNION ALL
+               SELECT coalesce(o.trace_id, c.trace_id), o.idempotency_key
+                 FROM order_commands c LEFT JOIN outbox_orders o ON o.idempotency_key = c.target_key
+                WHERE c.idempotency_key = $1
                LIMIT 1";
     let row = tx.query_opt(key, &[&name]).await?;
-    row.map(|row| Ok((row.try_get(0)?, Some(name.to_string())))).transpose()
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 
 fn time(row: &Row, at: &str) -> Result<Timestamp, Error> {
@@ -94,6 +114,12 @@ async fn ledger(tx: &Transaction<'_>, trace: &str) -> Result<Vec<Order>, Error> 
             next_query_at: time_opt(row, "next_query_at")?,
             query_no: row.try_get("query_no")?,
             quarantined: row.try_get("quarantined")?,
+            opening_qty: row.try_get("opening_qty")?,
+            opening_notional: row.try_get("opening_notional")?,
+            created_at: time(row, "created_at")?,
+            source_at: time_opt(row, "source_at")?,
+            traceparent: row.try_get("traceparent")?,
+            tracestate: row.try_get("tracestate")?,
             broker_ref: row.try_get("broker_ref")?,
             source_partition: row.try_get("source_partition")?,
             source_offset: row.try_get("source_offset")?,
@@ -111,6 +137,9 @@ impl Order {
             decision,
             ledger: None,
             decision_written: false,
+            recorded: None,
+            halts: Vec::new(),
+            cancel: None,
             attempts: Vec::new(),
             fills: Vec::new(),
             commands: Vec::new(),
@@ -140,10 +169,14 @@ async fn decisions(
     for row in &rows {
         let key: String = row.try_get(0)?;
         match places.get(&key) {
-            Some(place) => orders[*place].decision_written = true,
+            Some(place) => {
+                let order = &mut orders[*place];
+                (order.decision_written, order.recorded) = (true, Some(row.try_get(1)?));
+            }
             None => {
                 let order = Order::new(key, row.try_get(1)?);
-                orders.push(Order { decision_written: true, ..order });
+                let recorded = Some(order.decision.clone());
+                orders.push(Order { decision_written: true, recorded, ..order });
             }
         }
     }
@@ -188,6 +221,14 @@ async fn parts(tx: &Transaction<'_>, trace: &str, orders: &mut [Order]) -> Resul
         let Some(at) = places.get(row.try_get::<_, &str>("target_key")?) else { continue };
         orders[*at].commands.push(command(&row)?);
     }
+    for (key, held) in held::halts(tx, &keys).await? {
+        let Some(at) = places.get(key.as_str()) else { continue };
+        orders[*at].halts.push(held);
+    }
+    for (key, cancel) in held::cancels(tx, &keys).await? {
+        let Some(at) = places.get(key.as_str()) else { continue };
+        orders[*at].cancel = Some(cancel);
+    }
     let sql = "SELECT * FROM obs_exec_events WHERE trace_id = $1 ORDER BY exec_seq, event_id";
     for row in tx.query(sql, &[&trace]).await? {
         let Some(at) = of(&row)? else { continue };
@@ -230,6 +271,7 @@ fn step(row: &Row) -> Result<Step, Error> {
     Ok(Step {
         exec_seq: row.try_get("exec_seq")?,
         sent_at: time(row, "sent_at")?,
+        ingested_at: time_opt(row, "ingested_at")?,
         status: row.try_get("status")?,
         provider: row.try_get("provider")?,
         order_id: row.try_get("order_id")?,
@@ -258,23 +300,12 @@ async fn alerts(tx: &Transaction<'_>, trace: &str, key: Option<&str>) -> Result<
             policy_name: row.try_get("policy_name")?,
             severity: row.try_get("severity")?,
             reason: row.try_get("reason")?,
+            details: row.try_get("details")?,
             created_at: time(row, "created_at")?,
+            ingested_at: time_opt(row, "ingested_at")?,
         })
     };
     rows.iter().map(read).collect()
-}
-
-async fn timeline(tx: &Transaction<'_>, trace: &str) -> Result<Vec<Hop>, Error> {
-    let sql = "SELECT * FROM obs_trace_timeline WHERE trace_id = $1 ORDER BY ts";
-    let read = |row: &Row| {
-        Ok(Hop {
-            ts: time(row, "ts")?,
-            kind: row.try_get("kind")?,
-            action: row.try_get("action")?,
-            payload: row.try_get("payload")?,
-        })
-    };
-    tx.query(sql, &[&trace]).await?.iter().map(read).collect()
 }
 
 async fn owed(tx: &Transaction<'_>, trace: &str) -> Result<Vec<Owed>, Error> {

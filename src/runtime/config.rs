@@ -28,6 +28,7 @@ pub struct Config {
     pub upkeep: Upkeep,
     pub slo: SloFile,
     pub notify: Notify,
+    pub tracing: Tracing,
     pub policies: PolicyFiles,
 }
 
@@ -373,6 +374,31 @@ impl Default for Notify {
     }
 }
 
+/// Spans for an OTLP receiver; a build with the feature `otlp`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tracing {
+    /// Where spans are sent, OTLP over HTTP as protobuf, e.g. `http://localhost:4318/v1/traces`; absent: none are.
+    pub otlp_endpoint: Option<String>,
+    /// A call to the receiver that takes longer has failed, milliseconds.
+    pub otlp_timeout_ms: u64,
+    /// Spans that wait for the receiver; more are dropped.
+    pub otlp_queue_max: usize,
+    /// `service.name` of the spans.
+    pub service_name: String,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            otlp_timeout_ms: 5_000,
+            otlp_queue_max: 8_192,
+            service_name: "noctus".into(),
+        }
+    }
+}
+
 /// Policy files; one that is not named is the plan's default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -417,7 +443,7 @@ impl Config {
         }
         let sections = [
             "kafka", "registry", "database", "http", "input", "gate", "dispatch", "broker", "sink",
-            "upkeep", "slo", "notify", "policies",
+            "upkeep", "slo", "notify", "tracing", "policies",
         ];
         figment = figment.merge(
             Env::prefixed("NOCTUS_")
@@ -564,6 +590,20 @@ impl Config {
             "notify.lease_ms must be 1000..120000",
         );
         check((1..=3_600).contains(&self.notify.slo_poll_s), "notify.slo_poll_s must be 1..3600");
+        let endpoint = self.tracing.otlp_endpoint.as_deref();
+        check(
+            endpoint.is_none_or(|url| url.starts_with("http")),
+            "tracing.otlp_endpoint must start with http:// or https://",
+        );
+        check(
+            (100..=60_000).contains(&self.tracing.otlp_timeout_ms),
+            "tracing.otlp_timeout_ms must be 100..60000",
+        );
+        check(
+            (1..=1_000_000).contains(&self.tracing.otlp_queue_max),
+            "tracing.otlp_queue_max must be 1..1000000",
+        );
+        check(!self.tracing.service_name.trim().is_empty(), "tracing.service_name must name it");
         check(
             self.input.signatures == Signatures::Required || self.dev,
             "input.signatures: optional needs dev: true",

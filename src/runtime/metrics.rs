@@ -209,6 +209,8 @@ metrics! {
     lag_seconds: GaugeVec("noctus_lag_seconds", &["role", "topic", "partition"]),
     /// Partitions paused because something they need is away.
     paused: IntGaugeVec("noctus_paused_partitions", &["role"]),
+    /// Inputs whose trace context is malformed: they are decided as if they had none.
+    trace_contexts_refused: IntCounter("noctus_trace_contexts_refused_total"),
     /// Alerts that notify has read, by what came of them.
     notify_alerts: IntCounterVec("noctus_notify_alerts_total", &["outcome"]),
     /// Changes of conditions, by kind.

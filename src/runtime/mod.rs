@@ -13,5 +13,6 @@ pub mod keyring;
 pub mod metrics;
 pub mod policies;
 pub mod secrets;
+pub mod spans;
 pub mod telemetry;
 pub mod watched;

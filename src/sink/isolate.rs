@@ -11,6 +11,7 @@ use super::tell::owed_alert;
 use super::write::{Batch, Item, WriteError, Written, write};
 use crate::domain::event::{Alert, EventId, Severity, Subject as About};
 use crate::domain::text::TraceId;
+use crate::gate::refusal::trace_headers;
 use crate::kafka::record::Record;
 use crate::owed::{Emitter, Owed};
 use crate::pg::obs::Months;
@@ -107,5 +108,5 @@ async fn alert(ctx: &Context, record: &Record, why: &str) -> Result<Owed, WriteE
         at: record.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
     };
     ctx.metrics.alerts.with_label_values(&[UNSTORABLE, alert.severity.as_str()]).inc();
-    owed_alert(ctx, &alert).await
+    Ok(Owed { headers: trace_headers(record), ..owed_alert(ctx, &alert).await? })
 }

@@ -7,11 +7,13 @@ mod isolate;
 pub mod project;
 pub mod rebuild;
 mod tell;
+mod traced;
 pub mod upkeep;
 mod write;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,7 @@ use crate::kafka::input::{Input, InputError};
 use crate::kafka::record::Record;
 use crate::owed::{Emitter, Room};
 use crate::pg::obs::Months;
+use crate::runtime::clock;
 use crate::runtime::context::Context;
 use crate::runtime::faults::crash_point;
 use crate::runtime::metrics::Guarantee;
@@ -70,6 +73,7 @@ struct Landed {
     batch: Batch,
     months: Months,
     room: Option<Room>,
+    began: Timestamp,
     result: Result<Written, WriteError>,
 }
 
@@ -237,7 +241,7 @@ impl Sink {
             true => Some(self.emitter.room().await),
             false => None,
         };
-        let (ctx, emitter) = (self.ctx.clone(), self.emitter.clone());
+        let (ctx, emitter, began) = (self.ctx.clone(), self.emitter.clone(), clock::now());
         Some(Flight(tokio::spawn(async move {
             let mut result = write(&ctx, &mut months, &batch.items, &batch.moves).await;
             if let Err(error) = &result
@@ -246,17 +250,18 @@ impl Sink {
                 tracing::error!(%error, "a batch cannot be kept; its records are tried one by one");
                 result = one_by_one(&ctx, &emitter, &mut months, &batch).await;
             }
-            Landed { batch, months, room, result }
+            Landed { batch, months, room, began, result }
         })))
     }
 
     /// A transaction has ended: counts what it wrote, tries it again, or goes back.
     async fn land(&mut self, landed: Landed) -> Result<(), SinkError> {
-        let Landed { batch, mut months, room, result } = landed;
+        let Landed { batch, mut months, room, began, result } = landed;
         let error = match result {
             Ok(written) => {
                 self.months = Some(months);
                 self.count(&batch, &written);
+                traced::written(&batch, began);
                 self.input.done(&batch.moves);
                 let (row, letters) = written.owed;
                 self.emitter.emit(room, row, letters);

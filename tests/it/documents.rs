@@ -289,3 +289,40 @@ fn anchors(text: &str) -> BTreeSet<String> {
         .map(|title| title.chars().filter(|c| kept(*c)).collect::<String>().replace(' ', "-"))
         .collect()
 }
+
+/// What stands in backticks in a table's rows.
+fn named_in_rows(document: &str) -> Vec<String> {
+    let text = read(document);
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    rows.flat_map(|row| row.split('`').skip(1).step_by(2).map(String::from)).collect()
+}
+
+#[test]
+fn every_test_and_command_that_acceptance_names_is_there() {
+    let source: String = ["src", "tests/it"]
+        .iter()
+        .flat_map(|folder| files(folder, ".rs"))
+        .map(|f| read(&f))
+        .collect();
+    let named = named_in_rows("docs/acceptance.md");
+    let is_test = |name: &&String| {
+        name.matches('_').count() >= 4
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let tests: BTreeSet<&String> = named.iter().filter(is_test).collect();
+    assert!(tests.len() > 30, "the tests are found: {tests:?}");
+    for test in tests {
+        // Whole: a name that goes on is another test.
+        let is_there = ["(", "<"].iter().any(|end| source.contains(&format!("fn {test}{end}")));
+        assert!(is_there, "docs/acceptance.md names {test}, which is no test");
+    }
+    let commands = <noctus::ops::Cli as clap::CommandFactory>::command();
+    for command in named.iter().filter_map(|name| name.strip_prefix("noctus ")) {
+        let verb = command.split(' ').next().expect("a word");
+        assert!(commands.find_subcommand(verb).is_some(), "noctus {verb} is no command");
+    }
+    let printed = noctus::pg::acceptance::PLANS;
+    for query in printed {
+        assert!(named.iter().any(|name| name == query), "{query} has no row");
+    }
+}

@@ -174,6 +174,8 @@ impl Beside {
             topic_id: "t".into(),
             partition: 0,
             offset: i64::from(nth),
+            source_at: None,
+            trace: None,
         }
     }
 

@@ -7,6 +7,7 @@ pub mod handshake;
 pub mod protocol;
 pub mod rest;
 pub mod signing;
+pub mod traced;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

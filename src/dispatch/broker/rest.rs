@@ -19,7 +19,7 @@ use super::protocol::{
     PlaceOrder, Positions, Refusal, ReplaceOrder,
 };
 use super::signing::{Call, KEY_HEADER, Key, SIGNATURE_HEADER, TIMESTAMP_HEADER};
-use super::{Asked, Broker, MayWrite, Moved, NoAnswer, Placed, replacement_fits};
+use super::{Asked, Broker, MayWrite, Moved, NoAnswer, Placed, replacement_fits, traced};
 use crate::runtime::clock;
 use crate::runtime::config::{self, Config};
 use crate::runtime::secrets::{self, BadSecrets};
@@ -111,8 +111,11 @@ impl Rest {
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.client
-            .request(method, format!("{}{path}", self.base))
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        let traced = traced::headers().into_iter();
+        let traced = traced.filter_map(|(name, value)| Some((name, value?)));
+        traced
+            .fold(request, |request, (name, value)| request.header(name, value))
             .header(ENVIRONMENT_HEADER, &self.environment)
     }
 

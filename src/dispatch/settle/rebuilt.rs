@@ -202,6 +202,8 @@ impl World {
             terms,
             reserved,
             asked: 1,
+            traceparent: None,
+            tracestate: None,
         }));
         let trace = (row.account.to_string(), row.trace_id.to_string());
         *self.traces.entry(trace).or_default() += reserved;

@@ -41,6 +41,25 @@ proptest! {
     }
 
     #[test]
+    fn one_decision_judged_again_is_told_as_the_report_counts_it(
+        intake in intake(), facts in facts(), texts in texts(), others in texts()
+    ) {
+        let (base, new) = (texts.policies(), others.policies());
+        let decision = written("order-00001", &intake, &facts, &base);
+        let same = again("-", decision.clone(), &base).unwrap();
+        prop_assert!(same.same && same.steps.iter().all(|step| step.same), "{:?}", same);
+        prop_assert!(same.policies.iter().all(|policy| policy.same));
+        let other = again("-", decision.clone(), &new).unwrap();
+        let report = report(&base, &new, vec![decision.clone()]);
+        prop_assert_eq!(u64::from(other.effect != Effect::Same && other.recorded.action != Action::Reject), report.changed);
+        let recorded: Vec<&str> = other.steps.iter().filter(|s| s.recorded.is_some()).map(|s| s.rule.as_str()).collect();
+        let steps = decision["steps"].as_array().unwrap();
+        let wanted: Vec<&str> = steps.iter().map(|s| s["rule"].as_str().unwrap()).collect();
+        prop_assert_eq!(recorded, wanted);
+        prop_assert!(other.steps.iter().all(|s| s.recorded.is_some() || s.now.is_some()));
+    }
+
+    #[test]
     fn tighter_policies_let_nothing_more_through(
         intake in intake(), facts in facts(), texts in texts(), turns in turns()
     ) {

@@ -3,6 +3,7 @@
 //! the orders that change are kept. Invariant: every decision is counted in exactly one place (rejected, not judged,
 //! or one cell of the matrix), and the report does not depend on the order in which they come.
 
+mod again;
 mod count;
 #[cfg(test)]
 pub(crate) mod given;
@@ -20,6 +21,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::again::{Again, CameTo, Change, PolicyAgain, StepAgain, again};
 use self::count::Worth;
 pub use self::count::{Acted, Effects, Group, Notional, Sum};
 use self::recorded::Recorded;

@@ -14,6 +14,10 @@ pub struct Story {
     pub idempotency_key: Option<String>,
     pub orders: Vec<Order>,
     pub alerts: Vec<Alert>,
+    /// Inputs that were refused.
+    pub dead_letters: Vec<DeadLetter>,
+    /// What people were told about the rules that fired.
+    pub notifications: Vec<Notification>,
     pub timeline: Vec<Hop>,
     /// Of this trace, not yet acknowledged by Kafka.
     pub owed: Vec<Owed>,
@@ -32,12 +36,19 @@ pub struct Order {
     pub ledger: Option<Ledger>,
     /// Whether `obs_decisions` has it.
     pub decision_written: bool,
+    /// As `obs_decisions` has it, with what it was made from: it can be judged again.
+    #[serde(skip)]
+    pub recorded: Option<Value>,
     pub attempts: Vec<Attempt>,
     pub fills: Vec<Fill>,
     /// What its producer wanted done with it afterwards, in the order of deciding.
     pub commands: Vec<Command>,
     pub steps: Vec<Step>,
     pub metrics: Option<Metrics>,
+    /// That stopped it, or that were in force while it went its way.
+    pub halts: Vec<Held>,
+    /// That is wanted of it.
+    pub cancel: Option<Cancel>,
 }
 
 /// What only the ledger knows.
@@ -71,6 +82,16 @@ pub struct Ledger {
     pub next_query_at: Option<Timestamp>,
     pub query_no: i32,
     pub quarantined: Vec<String>,
+    /// The part that was decided to open risk, and what that was worth.
+    pub opening_qty: Decimal,
+    pub opening_notional: Decimal,
+    /// When the gate wrote it.
+    pub created_at: Timestamp,
+    /// The time of the record that asked for it, by Kafka.
+    pub source_at: Option<Timestamp>,
+    /// The W3C trace context of that record.
+    pub traceparent: Option<String>,
+    pub tracestate: Option<String>,
     pub broker_ref: Option<String>,
     pub source_partition: i32,
     pub source_offset: i64,
@@ -125,6 +146,8 @@ pub struct Fill {
 pub struct Step {
     pub exec_seq: i32,
     pub sent_at: Timestamp,
+    /// When the sink wrote it.
+    pub ingested_at: Option<Timestamp>,
     pub status: String,
     pub provider: String,
     pub order_id: String,
@@ -157,7 +180,10 @@ pub struct Alert {
     pub policy_name: String,
     pub severity: String,
     pub reason: String,
+    pub details: Value,
     pub created_at: Timestamp,
+    /// When the sink wrote it.
+    pub ingested_at: Option<Timestamp>,
 }
 
 /// One row of the timeline.
@@ -165,9 +191,76 @@ pub struct Alert {
 #[allow(missing_docs)]
 pub struct Hop {
     pub ts: Timestamp,
+    /// When the sink wrote it; none of what is not in a table, or was written before this was kept.
+    pub ingested_at: Option<Timestamp>,
     pub kind: String,
     pub action: Option<String>,
     pub payload: Value,
+}
+
+/// One halt over an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Held {
+    pub number: i64,
+    /// `halted` or `reduce_only`.
+    pub mode: String,
+    pub account: Option<String>,
+    pub symbol: Option<String>,
+    pub strategy: Option<String>,
+    pub reason: String,
+    pub by_whom: String,
+    pub at: Timestamp,
+    /// When a newer word about the same scope took its place.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A cancel that is wanted of an order, by a halt, a person or its producer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Cancel {
+    pub code: String,
+    pub reason: String,
+    pub by_whom: String,
+    pub halt_number: Option<i64>,
+    pub at: Timestamp,
+    pub asked: i32,
+    /// What ended it; none: it is under way.
+    pub answer: Option<String>,
+}
+
+/// An input of the trace that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct DeadLetter {
+    /// Where it lay.
+    pub topic: String,
+    pub partition: i64,
+    pub offset: i64,
+    pub reason: String,
+    /// Of its alert.
+    pub policy_name: String,
+    /// The record's own time.
+    pub at: Timestamp,
+}
+
+/// A message to people about a condition that a rule of the trace is part of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Notification {
+    pub policy_name: String,
+    /// What the condition is about, e.g. `account=main symbol=USDJPY`.
+    pub subject: String,
+    /// `open`, `update` or `resolved`.
+    pub kind: String,
+    pub severity: String,
+    pub receiver: String,
+    pub noted_at: Timestamp,
+    /// Of the message: PENDING, DELIVERED and so on; none: it is not made yet.
+    pub state: Option<String>,
+    pub ended_at: Option<Timestamp>,
+    /// The receiver's last answer, HTTP.
+    pub status: Option<i32>,
 }
 
 /// Events of one topic that are committed and not yet acknowledged by Kafka.

@@ -207,6 +207,7 @@ fn sendable(id: i64, row: &LedgerRow) -> Sendable {
         unsure_before: false,
         replace: None,
         at_broker: None,
+        trace: row.trace.clone(),
     };
     Sendable {
         row: order,

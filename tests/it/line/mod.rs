@@ -1,6 +1,7 @@
 //! A production line to test the whole way on: real Kafka, registry and Postgres, a paper broker, and roles as
 //! processes of their own, so that they can be killed and stopped as in life.
 
+mod acceptance;
 mod again;
 mod caps;
 mod clocks;
@@ -11,6 +12,8 @@ mod fenced;
 mod flood;
 mod letters;
 mod once;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outage;
 mod producer;
 mod quotes;
@@ -21,6 +24,7 @@ mod rotation;
 mod runaway;
 mod scenarios;
 mod starts;
+mod traced;
 mod truth;
 mod unstorable;
 mod upkeep;

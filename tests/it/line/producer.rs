@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use noctus::domain::trace_context::TraceContext;
 use serde_json::Value;
 
 use super::{Line, open_policy};
@@ -42,4 +43,6 @@ async fn orders_of_the_python_example_are_decided_and_filled_once() {
         "SELECT idempotency_key || ' ' || decided_qty::float8 || ' ' || state FROM outbox_orders";
     assert_eq!(line.ask(row).await, format!("{} 12 FILLED", keys[0]));
     assert_eq!(line.broker.orders().len(), 1);
+    let trace = TraceContext::begun("py-1", &format!("submit {}", keys[0])).traceparent();
+    assert_eq!(line.ask("SELECT traceparent FROM outbox_orders").await, trace);
 }

@@ -66,7 +66,9 @@ impl Base {
     pub async fn content(&self) -> String {
         let mut all = String::new();
         for table in TABLES {
-            let sql = format!("SELECT string_agg(t::text, E'\\n' ORDER BY t::text) FROM {table} t");
+            let sql = format!(
+                "SELECT string_agg(t, E'\\n' ORDER BY t) FROM (SELECT (to_jsonb(r) - 'ingested_at')::text AS t FROM {table} r) s"
+            );
             all.push_str(&format!("{table}\n{}\n", self.text(&sql).await));
         }
         all
