@@ -86,11 +86,12 @@ async fn f65_f66_of_a_storm_few_messages_are_made_and_nothing_critical_is_lost()
         let told = format!(
             "alerts                 {alerts} within {over_s} s\nconditions             {}\nof them CRITICAL       {}, each named at the receiver\n\
              receiver down          {down_s} s after the storm, and two thirds of it\nrole killed            {kills} times\n\
-             messages taken         {}\ncalls in all           {calls}\nconditions told twice  0\nat rest after          {rest_s} s\n\
+             messages taken         {}\ncalls in all           {calls}\nconditions told twice  {}\nat rest after          {rest_s} s\n\
              peak memory            {peak_kb} KB\n",
             conditions.len(),
             criticals.len(),
             taken.len(),
+            sum("opened") as usize - conditions.len(),
         );
         std::fs::write(path, told).expect("the file can be written");
     }
