@@ -79,6 +79,12 @@ BEGIN
                        one.relname, one.oid::regclass, pg_get_partkeydef(one.oid));
     END LOOP;
     CREATE TABLE noctus_rebuild.input_positions (LIKE input_positions INCLUDING ALL);
+    -- What the sink notes beside its rows.
+    FOR one IN SELECT relname, oid FROM pg_class
+                WHERE relnamespace = quote_ident(live)::regnamespace AND relname LIKE 'sink\_%' AND relkind = 'r'
+    LOOP
+        EXECUTE format('CREATE TABLE noctus_rebuild.%I (LIKE %s INCLUDING ALL)', one.relname, one.oid::regclass);
+    END LOOP;
     EXECUTE regexp_replace(months, 'FUNCTION [^(]*obs_make_month\(', 'FUNCTION noctus_rebuild.obs_make_month(');
     ALTER FUNCTION noctus_rebuild.obs_make_month(TIMESTAMPTZ) SET search_path = noctus_rebuild;
     CREATE TABLE noctus_rebuild.plan (tables TEXT[] NOT NULL, since TIMESTAMPTZ, live TEXT NOT NULL,
@@ -187,6 +193,20 @@ pub struct Swap<'c> {
     plan: Plan,
 }
 
+/// What was noted beside the new rows holds for the tables in use from now on.
+const NOTES: &str = r"DO $notes$
+DECLARE
+    live CONSTANT TEXT := (SELECT p.live FROM noctus_rebuild.plan p);
+    one RECORD;
+BEGIN
+    FOR one IN SELECT relname FROM pg_class
+                WHERE relnamespace = 'noctus_rebuild'::regnamespace AND relname LIKE 'sink\_%' AND relkind = 'r'
+    LOOP
+        EXECUTE format('INSERT INTO %I.%I SELECT DISTINCT * FROM noctus_rebuild.%I', live, one.relname, one.relname);
+    END LOOP;
+END
+$notes$";
+
 /// Whether it is only that somebody else was in the way.
 pub fn is_busy(error: &Error) -> bool {
     let code = error.code();
@@ -242,6 +262,7 @@ impl<'c> Swap<'c> {
                 .await?;
             }
         }
+        tx.batch_execute(NOTES).await?;
         if !orders.is_empty() {
             obs::measure_again(tx, &orders, &steps).await?;
         }

@@ -150,7 +150,14 @@ impl Compared {
         }
         match (left.first(), right.first()) {
             (Some(first), None) => self.only_left(bounds, hour, left, first),
-            (None, Some(_)) => right.iter().for_each(|entry| self.only_right(bounds, hour, entry)),
+            // Each row is one too many; a record that came again is not.
+            (None, Some(_)) if bounds.right_is_table => {
+                right.iter().for_each(|entry| self.only_right(bounds, hour, entry));
+            }
+            (None, Some(first)) => {
+                let sure = right.iter().find(|entry| entry.standing == Standing::Sure);
+                self.only_right(bounds, hour, sure.unwrap_or(first));
+            }
             _ => self.both(bounds, hour, left, right),
         }
     }
