@@ -188,6 +188,20 @@ pub struct Swap<'c> {
     plan: Plan,
 }
 
+/// What was noted beside the new rows holds for the tables in use from now on.
+const NOTES: &str = r"DO $notes$
+DECLARE
+    live CONSTANT TEXT := (SELECT p.live FROM noctus_rebuild.plan p);
+    one RECORD;
+BEGIN
+    FOR one IN SELECT relname FROM pg_class
+                WHERE relnamespace = 'noctus_rebuild'::regnamespace AND relname LIKE 'sink\_%' AND relkind = 'r'
+    LOOP
+        EXECUTE format('INSERT INTO %I.%I SELECT DISTINCT * FROM noctus_rebuild.%I', live, one.relname, one.relname);
+    END LOOP;
+END
+$notes$";
+
 /// Whether it is only that somebody else was in the way.
 pub fn is_busy(error: &Error) -> bool {
     let code = error.code();
@@ -243,6 +257,7 @@ impl<'c> Swap<'c> {
                 .await?;
             }
         }
+        tx.batch_execute(NOTES).await?;
         if !orders.is_empty() {
             obs::measure_again(tx, &orders, &steps).await?;
         }

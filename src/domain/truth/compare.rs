@@ -150,7 +150,14 @@ impl Compared {
         }
         match (left.first(), right.first()) {
             (Some(first), None) => self.only_left(bounds, hour, left, first),
-            (None, Some(_)) => right.iter().for_each(|entry| self.only_right(bounds, hour, entry)),
+            // Each row is one too many; a record that came again is not.
+            (None, Some(_)) if bounds.right_is_table => {
+                right.iter().for_each(|entry| self.only_right(bounds, hour, entry));
+            }
+            (None, Some(first)) => {
+                let sure = right.iter().find(|entry| entry.standing == Standing::Sure);
+                self.only_right(bounds, hour, sure.unwrap_or(first));
+            }
             _ => self.both(bounds, hour, left, right),
         }
     }
@@ -185,24 +192,31 @@ impl Compared {
             return self.loose(Standing::Owed);
         }
         let says = |content: Short| left.iter().find(move |entry| entry.content == content);
-        // Of rows of one id one is right; of records of one id, all are.
-        let is_table = bounds.right_is_table;
-        let matched = right.iter().position(|entry| says(entry.content).is_some()).unwrap_or(0);
+        let is_said = |entry: &Entry| says(entry.content).is_some();
+        let matched = right.iter().position(is_said).unwrap_or(0);
         let sides = self.hours.entry(hour).or_default();
         sides.left.add(says(right[matched].content).unwrap_or(&left[0]).content);
         sides.right.add(right[matched].content);
+        let different = |entry: &Entry| {
+            let (left, right) = (Some(left[0]), Some(*entry));
+            Finding { kind: Kind::Different, hour, left, right }
+        };
+        if !bounds.right_is_table {
+            // Of records of one id each says what the left side says.
+            if let Some(other) = right.iter().find(|entry| !is_said(entry)) {
+                self.find(bounds, different(other));
+            }
+            return;
+        }
+        // Of rows of one id one does, and there is no other.
         for (at, entry) in right.iter().enumerate() {
-            let (is_same, first) = (says(entry.content).is_some(), Some(left[0]));
-            let finding = match (at == matched, is_same) {
-                (true, true) => continue,
-                (false, true) if !is_table => continue,
-                (false, _) if is_table => {
-                    self.hours.entry(hour).or_default().right.add(entry.content);
-                    Finding { kind: Kind::Extra, hour, left: None, right: Some(*entry) }
-                }
-                _ => Finding { kind: Kind::Different, hour, left: first, right: Some(*entry) },
-            };
-            self.find(bounds, finding);
+            if at != matched {
+                self.hours.entry(hour).or_default().right.add(entry.content);
+                let (left, right) = (None, Some(*entry));
+                self.find(bounds, Finding { kind: Kind::Extra, hour, left, right });
+            } else if !is_said(entry) {
+                self.find(bounds, different(entry));
+            }
         }
     }
 

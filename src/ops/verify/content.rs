@@ -65,7 +65,7 @@ fn of_decision(decision: &Decision) -> Value {
 pub fn of_payload(payload: &Value) -> (Option<String>, Value) {
     let read = || {
         let mut whole = payload.clone();
-        whole.as_object_mut()?.insert("facts".into(), Value::Null);
+        whole.as_object_mut()?.insert("facts".into(), json!({}));
         let decision: Decision = serde_json::from_value(whole).ok()?;
         let body = wire::decision::encode(&decision).ok()?;
         wire::decision::decode(&body, Subject::Decision.schema()).ok()

@@ -98,7 +98,11 @@ fn of_rows_of_one_id_one_is_right_and_of_records_of_one_id_all_are() {
     let a = entry("a", "1");
     assert_eq!(counts(&compared(&[a], &[a, a], TABLE)), [(Kind::Extra, 1)]);
     assert_eq!(counts(&compared(&[a], &[a, entry("a", "2")], TABLE)), [(Kind::Extra, 1)]);
+    assert_eq!(counts(&compared(&[], &[a, a], TABLE)), [(Kind::Extra, 2)]);
     assert!(compared(&[a], &[a, a], LEDGER).is_equal());
+    assert_eq!(counts(&compared(&[], &[a, a], LEDGER)), [(Kind::Extra, 1)]);
+    let other = entry("a", "2");
+    assert_eq!(counts(&compared(&[a], &[other, other], LEDGER)), [(Kind::Different, 1)]);
     assert_eq!(counts(&compared(&[a], &[a, entry("a", "2")], LEDGER)), [(Kind::Different, 1)]);
 }
 
