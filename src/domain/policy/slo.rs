@@ -2,6 +2,10 @@
 //! Never measures one: Postgres does, from the rows that these become (`obs_slo`).
 //! Invariant: an objective has a threshold, and at least one sample is needed to judge it.
 
+mod burn;
+#[cfg(test)]
+mod tests;
+
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -256,7 +260,7 @@ fn objective(node: &Node, name: &str, path: &str, found: &mut Violations) -> Vec
     };
     let mut objectives = vec![objective];
     if let Some(node) = burn {
-        let rates = burns(node, &objectives[0], &below(path, "burn"), found);
+        let rates = burn::rates(node, &objectives[0], &below(path, "burn"), found);
         objectives.extend(rates);
     }
     objectives
@@ -404,80 +408,3 @@ fn about(section: &mut Section, found: &mut Violations) -> String {
         }
     }
 }
-
-/// The burn rates of an availability.
-fn burns(node: &Node, of: &Objective, path: &str, found: &mut Violations) -> Vec<Objective> {
-    let goal = of.levels.set().map(|(_, level)| level).max();
-    if of.indicator != Indicator::Availability {
-        found.add(node.place, path, "only an availability burns");
-        return Vec::new();
-    }
-    let Some(goal) = goal.filter(|goal| *goal < Decimal::ONE) else {
-        found.add(node.place, path, "an availability of 1 leaves nothing to burn");
-        return Vec::new();
-    };
-    let tree::Value::List(items) = &node.value else {
-        found.add(node.place, path, format!("must be a list, found {}", shown(node)));
-        return Vec::new();
-    };
-    let mut rates: Vec<Objective> = Vec::new();
-    for (at, item) in items.iter().enumerate() {
-        let path = format!("{path}[{at}]");
-        let Some(rate) = burn(item, of, goal, &path, found) else { continue };
-        if rates.iter().any(|other| other.slo == rate.slo) {
-            found.add(item.place, &path, "a burn rate with this long window is there already");
-        }
-        rates.push(rate);
-    }
-    rates
-}
-
-fn burn(
-    node: &Node,
-    of: &Objective,
-    goal: Decimal,
-    path: &str,
-    found: &mut Violations,
-) -> Option<Objective> {
-    let mut section = Section::of(node, path, found);
-    let long = span(&mut section, node, "long", found);
-    let short = span(&mut section, node, "short", found);
-    let factor = match section.take("factor") {
-        Some(node) => decimal(node, &below(path, "factor"), Bounds::LIMIT, found),
-        None => {
-            found.add(node.place, &below(path, "factor"), "is missing");
-            None
-        }
-    };
-    let severity = match section.take("severity") {
-        Some(node) => severity(node, &below(path, "severity"), found),
-        None => Severity::Medium,
-    };
-    let min_samples = min_samples(&mut section, found);
-    section.end(found);
-    let (long, short, factor) = (long?, short?, factor?);
-    if short.seconds >= long.seconds {
-        found.add(node.place, path, "the short window must be shorter than the long one");
-    }
-    if factor <= Decimal::ONE {
-        found.add(node.place, path, "the factor must be above 1: at 1 the budget lasts exactly");
-    }
-    let mut levels = Levels::default();
-    *levels.slot(severity) = Some(factor.normalize());
-    Some(Objective {
-        slo: format!("{}.burn_{}", of.slo, long.text),
-        about: "How many times faster than availability allows orders fail".into(),
-        indicator: Indicator::BurnRate,
-        percentile: None,
-        window: long,
-        short: Some(short),
-        goal: Some(goal),
-        is_floor: false,
-        levels,
-        min_samples,
-        no_data: None,
-    })
-}
-
-#[cfg(test)]
-mod tests;

@@ -17,8 +17,8 @@ use crate::pg::{slo, told};
 use crate::runtime::config::Config;
 use crate::runtime::faults::crash_point;
 
-/// Days counted in one statement.
-const CHUNK_DAYS: i64 = 31;
+/// Days counted in one statement: what is counted stays counted if a later one takes too long.
+const CHUNK_DAYS: i64 = 7;
 /// Hours counted anew every hour, and once a day.
 const HOURS_ANEW: i64 = 72;
 const HOURS_ALL: i64 = 31 * 24 + 1;
