@@ -74,9 +74,9 @@ pub fn ms(from: Timestamp, to: Timestamp) -> i64 {
 pub fn took(ms: i64) -> String {
     match ms.abs() {
         ..10_000 => format!("{ms} ms"),
-        ..120_000 => format!("{}.{} s", ms / 1_000, ms.abs() / 100 % 10),
-        ..7_200_000 => format!("{} min", ms / 60_000),
-        ..172_800_000 => format!("{} h", ms / 3_600_000),
+        10_000..120_000 => format!("{}.{} s", ms / 1_000, ms.abs() / 100 % 10),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        7_200_000..172_800_000 => format!("{} h", ms / 3_600_000),
         _ => format!("{} d", ms / 86_400_000),
     }
 }
