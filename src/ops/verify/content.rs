@@ -203,7 +203,9 @@ mod tests {
             },
         };
         let refused = of_command(&command("REFUSED"));
-        assert_eq!(refused, [(Some(outcome.event_id.0.clone()), of_outcome(&outcome))]);
+        let id = event_id(outcome.idempotency_key.as_str(), "command", 0);
+        assert!(id.is_some());
+        assert_eq!(refused, [(id, of_outcome(&outcome))]);
         let done = of_command(&command("DONE"));
         let words: Vec<&Value> = done.iter().map(|(_, content)| &content["status"]).collect();
         assert_eq!(words, ["ACCEPTED", "DONE"]);
