@@ -44,6 +44,14 @@ pub use tokio_postgres::GenericClient;
 
 use tokio_postgres::error::SqlState;
 
+/// A transaction that reads everything as of one moment, and writes nothing.
+pub(crate) async fn moment(
+    client: &mut PoolClient,
+) -> Result<deadpool_postgres::Transaction<'_>, tokio_postgres::Error> {
+    let moment = client.build_transaction().read_only(true);
+    moment.isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start().await
+}
+
 /// Whether Postgres says by this code that what it was given cannot be kept: a value of a wrong form or size (class
 /// 22), or one that breaks a rule of its table (23). A key that is there already (23505) is another worker's claim.
 pub fn is_of_data(code: &SqlState) -> bool {

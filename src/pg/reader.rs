@@ -7,7 +7,7 @@ use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Error, IsolationLevel};
+use tokio_postgres::Error;
 
 use super::PgTime;
 
@@ -114,12 +114,7 @@ impl<'c> Reader<'c> {
     pub async fn begin(client: &'c mut Client) -> Result<Self, ReaderError> {
         let row = client.query_one("SELECT quote_ident(session_user)", &[]).await?;
         let user: String = row.try_get(0)?;
-        let tx = client
-            .build_transaction()
-            .read_only(true)
-            .isolation_level(IsolationLevel::RepeatableRead)
-            .start()
-            .await?;
+        let tx = super::moment(client).await?;
         let timeout = format!("SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'");
         tx.batch_execute(&timeout).await?;
         tx.batch_execute(&format!("SET LOCAL ROLE {ROLE}")).await.map_err(|error| {

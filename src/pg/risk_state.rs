@@ -5,7 +5,7 @@ use futures::{TryStreamExt, pin_mut};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::{Json, ToSql};
-use tokio_postgres::{Error, IsolationLevel, Row};
+use tokio_postgres::{Error, Row};
 
 use super::PgTime;
 use crate::domain::event::OrderStatus;
@@ -37,12 +37,7 @@ pub struct Snapshot {
 
 /// Reads all of it in one read-only transaction.
 pub async fn snapshot(client: &mut Client) -> Result<Snapshot, SnapshotError> {
-    let tx = client
-        .build_transaction()
-        .read_only(true)
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .start()
-        .await?;
+    let tx = super::moment(client).await?;
     // The whole ledger takes as long as it takes.
     tx.batch_execute("SET LOCAL statement_timeout = 0").await?;
     let mut state = RiskState::default();

@@ -11,19 +11,14 @@ use std::collections::HashMap;
 use deadpool_postgres::{Client, Transaction};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio_postgres::{Error, IsolationLevel, Row};
+use tokio_postgres::{Error, Row};
 
 pub use self::parts::*;
 use super::PgTime;
 
 /// The story of a trace, or of an order by its key; none if nothing is known under this name.
 pub async fn tell(client: &mut Client, name: &str) -> Result<Option<Story>, Error> {
-    let tx = client
-        .build_transaction()
-        .read_only(true)
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .start()
-        .await?;
+    let tx = super::moment(client).await?;
     let Some((trace_id, idempotency_key)) = find(&tx, name).await? else { return Ok(None) };
     let mut orders = ledger(&tx, &trace_id).await?;
     decisions(&tx, &trace_id, &mut orders).await?;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Error, IsolationLevel, Row};
+use tokio_postgres::{Error, Row};
 
 use super::PgTime;
 use super::obs::tables::{TABLES, Table};
@@ -69,12 +69,7 @@ pub struct Commanded {
 impl<'c> Moment<'c> {
     /// From now on nothing moves.
     pub async fn begin(client: &'c mut Client) -> Result<Self, Error> {
-        let tx = client
-            .build_transaction()
-            .read_only(true)
-            .isolation_level(IsolationLevel::RepeatableRead)
-            .start()
-            .await?;
+        let tx = super::moment(client).await?;
         // It takes as long as it takes, and while topics are read nothing is asked. The lock comes before the snapshot: a
         // month that were exchanged or dropped in between would be empty in it, not full as before.
         let tables = TABLES.map(|table| table.name).join(", ");

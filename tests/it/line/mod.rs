@@ -326,6 +326,20 @@ impl Line {
         tokio::task::spawn_blocking(ask).await.expect("it did not panic")
     }
 
+    /// Every record that a topic has now goes from Kafka, as if its time there were over.
+    pub async fn forget(&self, topic: &str) {
+        use rdkafka::admin::{AdminClient, AdminOptions};
+        use rdkafka::client::DefaultClientContext;
+        use rdkafka::{Offset, TopicPartitionList};
+        let admin: AdminClient<DefaultClientContext> =
+            noctus::kafka::client::client(&self.config).create().expect("a client");
+        let mut before = TopicPartitionList::new();
+        for (partition, end) in self.ends(topic).await {
+            before.add_partition_offset(topic, partition, Offset::Offset(end)).expect("an offset");
+        }
+        admin.delete_records(&before, &AdminOptions::new()).await.expect("Kafka does it");
+    }
+
     /// Every record of a topic, read by another client (confluent-kafka).
     pub fn dump(&self, logical: &str) -> Vec<Value> {
         let stack = Stack::get();

@@ -6,9 +6,6 @@ mod large;
 use noctus::domain::event::{Action, OrderStatus};
 use noctus::kafka::producer::Outgoing;
 use noctus::wire::{self, Subject};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::truth::TOPICS;
 use super::verbs::run;
@@ -228,13 +225,7 @@ async fn f29_what_kafka_has_removed_is_not_lost_from_the_tables() {
     line.send(&told(&line, 0, 10).await).await;
     sunk(&line).await;
     let topic = line.config.topic("alerts");
-    let admin: AdminClient<DefaultClientContext> =
-        noctus::kafka::client::client(&line.config).create().expect("a client");
-    let mut before = TopicPartitionList::new();
-    for (partition, end) in line.ends(&topic).await {
-        before.add_partition_offset(&topic, partition, Offset::Offset(end)).expect("an offset");
-    }
-    admin.delete_records(&before, &AdminOptions::new()).await.expect("Kafka does it");
+    line.forget(&topic).await;
     line.send(&told(&line, 10, 12).await).await;
     sunk(&line).await;
     let content_before = content(&line).await;

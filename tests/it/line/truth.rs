@@ -11,9 +11,6 @@ use noctus::domain::text::{IdempotencyKey, TraceId};
 use noctus::kafka::producer::Outgoing;
 use noctus::runtime::clock;
 use noctus::wire::{self, Subject};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use super::commands::{cancel, produce as command};
@@ -217,13 +214,7 @@ async fn what_kafka_has_removed_and_months_that_were_dropped_are_told_and_are_no
 
     // Every record that is there now goes from Kafka; what follows is kept.
     let topic = line.config.topic("alerts");
-    let admin: AdminClient<DefaultClientContext> =
-        noctus::kafka::client::client(&line.config).create().expect("a client");
-    let mut before = TopicPartitionList::new();
-    for (partition, end) in line.ends(&topic).await {
-        before.add_partition_offset(&topic, partition, Offset::Offset(end)).expect("an offset");
-    }
-    admin.delete_records(&before, &AdminOptions::new()).await.expect("Kafka does it");
+    line.forget(&topic).await;
     line.send(&[alert(&line, 3, clock::now()).await]).await;
     line.read_to_the_end("sink", &["alerts"]).await;
     let told = verified(&line, "", 0);
