@@ -326,7 +326,7 @@ fn prometheus_and_grafana_ask_services_that_there_are() {
             asked.extend(strings(&place["names"]));
         }
     }
-    assert_eq!(asked, ["dispatch", "gate", "sink"].map(String::from).into());
+    assert_eq!(asked, ["dispatch", "gate", "notify", "sink"].map(String::from).into());
     assert!(read(DOCKERFILE).contains("NOCTUS_HTTP__LISTEN=0.0.0.0:9464"));
     assert!(asked.iter().all(|name| services.contains_key(name)));
 
