@@ -94,6 +94,7 @@ class Schedule:
         self.modes_seen: dict[str, int] = {}
         self.more_faults: dict[str, int] = {}
         self.outages: list[dict] = []
+        self.months_made = 0
         self.ending = threading.Event()
         self.broken: list[str] = []
         self.threads: list[threading.Thread] = []
@@ -129,7 +130,9 @@ class Schedule:
             self.pinned = self.line.broker.mode
             self.line.broker.tell(self.pinned, {**self.line.broker.lies, **MODES["drops answers"]})
         if point.startswith("sink/upkeep"):  # something to drop, and to refresh
-            self.line.ask("SELECT obs_make_month('2020-01-01T00:00Z')")
+            # Another month each time: the one before may be detached and not dropped yet.
+            self.months_made += 1
+            self.line.ask(f"SELECT obs_make_month('{2024 - self.months_made // 12}-{self.months_made % 12 + 1:02}-01T00:00Z')")
             self.line.ask("UPDATE obs_upkeep SET finished_at = NULL RETURNING task")
         slot.start((point, nth))
         if point == "gate/in-revoke":
