@@ -30,6 +30,7 @@ use crate::kafka::registry::Registry;
 use crate::pg::Pool;
 use crate::runtime::clock;
 use crate::runtime::config::Config;
+use crate::runtime::metrics::Metrics;
 use crate::runtime::secrets::Secrets;
 use crate::wire::{self, Subject};
 
@@ -44,11 +45,16 @@ pub struct Player {
     registry: Arc<Registry>,
     /// The policies that the running gate judges by.
     policies: Arc<ArcSwap<Policies>>,
+    /// What the running gate counts.
+    metrics: Arc<Metrics>,
     producer: Producer,
     http: reqwest::Client,
     /// Goes into every trace id, so that playing again is not a replay.
     run: String,
 }
+
+/// Longest wait for the gate to read quotes.
+const QUOTES_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a player is made of.
 pub struct Stack {
@@ -62,6 +68,8 @@ pub struct Stack {
     pub registry: Arc<Registry>,
     /// The policies that the running gate judges by.
     pub policies: Arc<ArcSwap<Policies>>,
+    /// What the running gate counts.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A scenario after it was played.
@@ -90,11 +98,11 @@ impl Played {
 impl Player {
     /// Prepares to play on a stack.
     pub fn new(stack: Stack) -> anyhow::Result<Self> {
-        let Stack { config, secrets, pool, registry, policies } = stack;
+        let Stack { config, secrets, pool, registry, policies, metrics } = stack;
         let producer = Producer::new(&config)?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
         let run = format!("{:08x}", rand::random::<u32>());
-        Ok(Self { config, secrets, pool, registry, policies, producer, http, run })
+        Ok(Self { config, secrets, pool, registry, policies, metrics, producer, http, run })
     }
 
     /// Plays a scenario and looks at what came of it. `say` is told what is being waited for.
@@ -169,7 +177,8 @@ impl Player {
         EventId::new(about, "demo", 0)
     }
 
-    /// The market shows these quotes: on the topic, signed, and at the broker of paper.
+    /// The market shows these quotes: on the topic, signed, and at the broker of paper. Returns when the gate has read
+    /// them: requests come by another topic, and would be judged without them.
     async fn prices(&self, prices: &BTreeMap<String, Price>) -> anyhow::Result<()> {
         let mut records = Vec::new();
         for (name, price) in prices {
@@ -178,7 +187,14 @@ impl Player {
             let body = wire::quote::encode(&symbol, &quote)?;
             records.push(self.signed(Subject::Quote, symbol.as_bytes(), &body).await?);
         }
+        let read = &self.metrics.quotes_read;
+        let wanted = read.get() + records.len() as u64;
         self.producer.produce(&records).await?;
+        let began = Instant::now();
+        while read.get() < wanted {
+            anyhow::ensure!(began.elapsed() < QUOTES_DEADLINE, "the gate does not read the quotes");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let url = format!("{}/quotes", self.config.broker.url);
         let answer = self.http.post(&url).json(prices).send().await.context(url)?;
         answer.error_for_status().context("the paper broker refuses the quotes")?;

@@ -136,9 +136,6 @@ impl Reading {
         let (topic, partition, offset) = (&*record.topic, record.partition, record.offset);
         let mut waited = false;
         loop {
-            if !waited {
-                self.ctx.metrics.quotes_read.inc();
-            }
             match self.quote(record).await {
                 Ok((symbol, quote)) => self.keep(symbol, quote, record),
                 Err(Unread::Refused(why)) => {
@@ -153,6 +150,7 @@ impl Reading {
                     continue;
                 }
             }
+            self.ctx.metrics.quotes_read.inc();
             return waited;
         }
     }

@@ -127,6 +127,7 @@ async fn show(
         pool: context.pool,
         registry: context.registry,
         policies: context.policies,
+        metrics: context.metrics,
     })?;
     let exit = tokio::select! {
         exit = play(&player, scenarios, progress, ink) => exit?,

@@ -6,8 +6,8 @@ use deadpool_postgres::{Client, Transaction};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
 
 use super::PgTime;
 
