@@ -246,6 +246,6 @@ def _broken(name: str, why: str) -> dict:
     return {
         "name": name, "seed": 0, "broker": "", "records": 0, "orders": 0, "seconds": 0.0,
         "verdicts": {n: dict(nothing) for n in report.INVARIANTS}, "violations": [],
-        "failures": [why], "recoveries": [], "outages_ms": {}, "doubts_ms": [], "pointed": 0, "random": 0, "zombies": 0,
+        "failures": [why], "recoveries": [], "outages_ms": {}, "doubts_ms": [], "doubts_unwanted_ms": [], "pointed": 0, "random": 0, "zombies": 0,
         "faults": {}, "cells": [], "modes_unavailable": [],
     }

@@ -81,6 +81,7 @@ def summary(outcomes: list, controls: list[dict], planted: list[dict], about: di
         "zombies_ms": _shares([one["whole"] for o in outcomes for one in o["recoveries"] if one["cause"] == "SIGSTOP" and not one["overlapped"]]),
         **{f"{what}_ms": _shares([ms for o in outcomes for ms in o["outages_ms"].get(what, [])]) for what in ("postgres", "kafka")},
         "unknown_ms": _shares([ms for o in outcomes for ms in o["doubts_ms"]]),
+        "unknown_unwanted_ms": _shares([ms for o in outcomes for ms in o["doubts_unwanted_ms"]]),
         "recovery_all_ms": sorted(one["first"] for one in alone),
         "slowest": sorted(recovered, key=lambda one: -one["whole"])[:20],
         "faults": [{"what": what, "times": times} for what, times in sorted(kinds.items())],
@@ -98,6 +99,7 @@ TIMES = [
     ("recovery_overlapped_ms", "the same, where another process of the role was killed or stopped before that"),
     ("zombies_ms", "a process stopped: the last of its partitions and lanes goes on"),
     ("unknown_ms", "an order of unknown outcome: until that is known, or the order is parked"),
+    ("unknown_unwanted_ms", "the same, of orders that a halt covered or that were cancelled, which are not sent again"),
     ("postgres_ms", "Postgres ready again: until every partition is read on, and an order moves"),
     ("kafka_ms", "Kafka ready again, or one node of three gone: until every partition concerned is read on"),
 ]

@@ -58,7 +58,7 @@ def told(name: str, outcome: Outcome) -> dict:
         "orders": sum(1 for line in evidence.ledger if line["kind"] == "order"), "seconds": outcome.seconds,
         "verdicts": outcome.verdicts, "violations": outcome.violations(), "failures": outcome.failures,
         "recoveries": [asdict(r) for r in outcome.recoveries],
-        "outages_ms": outcome.outages_ms, "doubts_ms": doubts.measure(evidence), "pointed": sum(d.point is not None for d in outcome.deaths), "random": sum(d.point is None for d in outcome.deaths),
+        "outages_ms": outcome.outages_ms, **dict(zip(("doubts_ms", "doubts_unwanted_ms"), doubts.measure(evidence))), "pointed": sum(d.point is not None for d in outcome.deaths), "random": sum(d.point is None for d in outcome.deaths),
         "zombies": len(schedule.zombies), "faults": faults, "cells": schedule.cells,
         "modes_unavailable": schedule.unavailable,
     }
