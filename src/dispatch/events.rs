@@ -13,6 +13,7 @@ use crate::domain::event::{
     Alert, BrokerRef, EventId, ExecEvent, LatencyMs, OrderStatus, Replaced, Severity,
     Subject as About,
 };
+use crate::domain::news::{News, minute_of};
 use crate::kafka::registry::Registry;
 use crate::owed::Owed;
 use crate::pg::outbox::OrderRow;
@@ -226,20 +227,15 @@ impl Scribe {
 
     /// An alert that is about no order: of this subject, once within a minute.
     pub fn notice(&self, notice: &Notice, now: Timestamp) -> Result<Owed, DispatchError> {
-        let minute_us = 60_000_000;
-        let start = now.as_microsecond().div_euclid(minute_us) * minute_us;
-        let window_start = Timestamp::from_microsecond(start).unwrap_or(now);
-        let about = About::Process { subject: &notice.subject, window_start };
-        let alert = Alert {
-            event_id: EventId::new(about, &format!("alert:{}", notice.policy_name), 0),
-            trace_id: None,
-            idempotency_key: None,
+        let alert = News {
             policy_name: notice.policy_name.into(),
             severity: notice.severity,
+            subject: &notice.subject,
+            window_start: minute_of(now),
             reason: notice.reason.clone(),
             details: notice.details.clone(),
-            at: window_start,
         };
+        let alert = alert.alert();
         let value = wire::frame(self.alert_schema, &wire::alert::encode(&alert)?);
         let topic = Subject::Alert.topic();
         Ok(Owed { topic, key: None, value: Some(value), headers: Vec::new() })

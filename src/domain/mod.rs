@@ -11,6 +11,7 @@ pub mod judge;
 pub mod key;
 pub mod lots;
 pub mod money;
+pub mod news;
 pub mod notice;
 pub mod order;
 pub mod policy;

@@ -10,8 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::herald::{Herald, News, minute_of};
+use super::herald::Herald;
 use crate::domain::event::Severity;
+use crate::domain::news::{News, minute_of};
 use crate::pg;
 use crate::runtime::clock;
 use crate::runtime::context::Context;

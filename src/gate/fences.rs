@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::herald::minute_of;
+use crate::domain::news::minute_of;
 use crate::pg::positions::Place;
 
 /// Fenced batches of a partition within a minute beyond which a person should look (I3).

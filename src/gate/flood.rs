@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::herald::{Herald, News, minute_of};
+use super::herald::Herald;
 use super::intake::signer;
 use crate::domain::event::Severity;
+use crate::domain::news::{News, minute_of};
 use crate::kafka::record::Record;
 use crate::pg::positions::Place;
 use crate::runtime::clock;

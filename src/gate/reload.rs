@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::herald::{Herald, News, minute_of};
+use super::herald::Herald;
 use crate::domain::event::Severity;
+use crate::domain::news::{News, minute_of};
 use crate::runtime::context::Context;
 use crate::runtime::secrets::Secrets;
 use crate::runtime::watched::Watched;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::herald::{Herald, News, minute_of};
+use super::herald::Herald;
 use super::intake::Read;
 use crate::domain::event::Severity;
+use crate::domain::news::{News, minute_of};
 use crate::pg::schemas::is_as_seen;
 use crate::runtime::clock;
 use crate::runtime::context::Context;

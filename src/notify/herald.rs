@@ -6,20 +6,17 @@ use serde_json::Value;
 
 use super::NotifyError;
 use crate::domain::event::Severity;
-use crate::gate::herald::{News, minute_of};
+use crate::domain::news::{News, minute_of};
 use crate::owed::{self, Emitter, Owed};
 use crate::runtime::clock;
 use crate::runtime::context::Context;
-use crate::wire::{self, Subject};
 
 /// The exact bytes of an alert.
 pub async fn alert(ctx: &Context, news: News<'_>) -> Result<Owed, NotifyError> {
     let alert = news.alert();
     let labels = [alert.policy_name.as_str(), alert.severity.as_str()];
     ctx.metrics.alerts.with_label_values(&labels).inc();
-    let schema = ctx.registry.newest_id(&ctx.config, Subject::Alert).await?;
-    let value = wire::frame(schema, &wire::alert::encode(&alert)?);
-    Ok(Owed { topic: Subject::Alert.topic(), key: None, value: Some(value), headers: Vec::new() })
+    owed::alert(ctx, &alert).await
 }
 
 /// Trouble of notify's own, which is told once a minute at most.
@@ -38,10 +35,7 @@ pub async fn trouble(
 /// Commits one alert by itself and emits it.
 pub async fn tell(ctx: &Context, emitter: &Emitter, event: Owed) -> Result<(), NotifyError> {
     let (events, room) = (vec![event], emitter.room().await);
-    let mut client = ctx.pool.get().await?;
-    let tx = client.transaction().await?;
-    let row = owed::insert(&tx, &ctx.worker, &events).await?;
-    tx.commit().await?;
+    let row = owed::commit::<NotifyError>(ctx, &events).await?;
     emitter.emit(Some(room), row, events);
     Ok(())
 }

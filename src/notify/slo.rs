@@ -10,11 +10,11 @@ use serde_json::json;
 use super::news::{self, SLO};
 use super::{Book, NotifyError, herald};
 use crate::domain::event::Severity;
+use crate::domain::news::News;
 use crate::domain::notice::routes::Routes;
 use crate::domain::notice::{
     Change, Firing, Kind, POLICY_NAME_MAX, REASON_MAX, Source, Subject, plain,
 };
-use crate::gate::herald::News;
 use crate::owed::{self, Emitter, Owed};
 use crate::pg::notify::{self, Violation, lease};
 use crate::runtime::clock;

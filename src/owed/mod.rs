@@ -8,7 +8,10 @@ mod sweep;
 pub use self::emitter::{Emitter, Room};
 pub use crate::pg::owed::insert;
 
-use crate::wire::Subject;
+use crate::domain::event::Alert;
+use crate::kafka::registry::RegistryError;
+use crate::runtime::context::Context;
+use crate::wire::{self, EncodeError, Subject};
 
 /// The logical name of the topic of refused inputs.
 pub const DEAD_LETTERS: &str = "dead-letters";
@@ -41,4 +44,27 @@ pub fn topic_named(name: &str) -> Option<&'static str> {
         Some(subject) => Some(subject.topic()),
         None => (name == DEAD_LETTERS).then_some(DEAD_LETTERS),
     }
+}
+
+/// The exact bytes of an alert; under its trace if it has one.
+pub async fn alert<E>(ctx: &Context, alert: &Alert) -> Result<Owed, E>
+where
+    E: From<RegistryError> + From<EncodeError>,
+{
+    let schema = ctx.registry.newest_id(&ctx.config, Subject::Alert).await?;
+    let value = wire::frame(schema, &wire::alert::encode(alert)?);
+    let key = alert.trace_id.as_ref().map(|t| t.as_bytes().to_vec());
+    Ok(Owed { topic: Subject::Alert.topic(), key, value: Some(value), headers: Vec::new() })
+}
+
+/// Commits events by themselves: the row that owes them.
+pub async fn commit<E>(ctx: &Context, events: &[Owed]) -> Result<Option<i64>, E>
+where
+    E: From<deadpool_postgres::PoolError> + From<tokio_postgres::Error>,
+{
+    let mut client = ctx.pool.get().await?;
+    let tx = client.transaction().await?;
+    let row = insert(&tx, &ctx.worker, events).await?;
+    tx.commit().await?;
+    Ok(row)
 }

@@ -7,13 +7,12 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::intake::Refusal;
-use super::tell::owed_alert;
 use super::write::{Batch, Item, WriteError, Written, write};
 use crate::domain::event::{Alert, EventId, Severity, Subject as About};
 use crate::domain::text::TraceId;
 use crate::gate::refusal::trace_headers;
 use crate::kafka::record::Record;
-use crate::owed::{Emitter, Owed};
+use crate::owed::{self, Emitter, Owed};
 use crate::pg::obs::Months;
 use crate::pg::positions::{Move, Steps};
 use crate::runtime::context::Context;
@@ -108,5 +107,5 @@ async fn alert(ctx: &Context, record: &Record, why: &str) -> Result<Owed, WriteE
         at: record.timestamp.unwrap_or(Timestamp::UNIX_EPOCH),
     };
     ctx.metrics.alerts.with_label_values(&[UNSTORABLE, alert.severity.as_str()]).inc();
-    Ok(Owed { headers: trace_headers(record), ..owed_alert(ctx, &alert).await? })
+    Ok(Owed { headers: trace_headers(record), ..owed::alert::<WriteError>(ctx, &alert).await? })
 }

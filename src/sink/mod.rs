@@ -6,7 +6,6 @@ pub(crate) mod intake;
 mod isolate;
 pub mod project;
 pub mod rebuild;
-mod tell;
 mod traced;
 pub mod upkeep;
 mod write;

@@ -10,15 +10,14 @@ pub mod slos;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::round::{Desk, Outcome, Task};
 use self::slos::SloSource;
-use super::tell::owed_alert;
 use super::write::WriteError;
-use crate::domain::event::{Alert, EventId, Severity, Subject as About};
+use crate::domain::event::{Alert, Severity};
+use crate::domain::news::{News, minute_of};
 use crate::owed::{self, Emitter};
 use crate::pg::upkeep::Session;
 use crate::runtime::clock;
@@ -26,7 +25,6 @@ use crate::runtime::context::Context;
 
 /// A task that has failed so often in a row is an alert, once.
 const ALERT_AT: i32 = 3;
-const MINUTE_US: i64 = 60_000_000;
 /// An alert tells so many characters of what is wrong.
 const TOLD_MAX: usize = 2_000;
 
@@ -128,35 +126,19 @@ async fn tell(
     why: &str,
     details: serde_json::Value,
 ) {
-    let now = clock::now();
-    let start_us = now.as_microsecond().div_euclid(MINUTE_US) * MINUTE_US;
-    let window_start = Timestamp::from_microsecond(start_us).unwrap_or(now);
-    let alert = Alert {
-        event_id: EventId::new(
-            About::Process { subject, window_start },
-            &format!("alert:{policy_name}"),
-            0,
-        ),
-        trace_id: None,
-        idempotency_key: None,
-        policy_name: policy_name.into(),
-        severity,
-        reason: why.chars().take(TOLD_MAX).collect(),
-        details,
-        at: window_start,
-    };
-    ctx.metrics.alerts.with_label_values(&[policy_name, severity.as_str()]).inc();
+    let reason = why.chars().take(TOLD_MAX).collect();
+    let window_start = minute_of(clock::now());
+    let policy_name = policy_name.to_string();
+    let alert = News { policy_name, severity, subject, window_start, reason, details }.alert();
+    ctx.metrics.alerts.with_label_values(&[alert.policy_name.as_str(), severity.as_str()]).inc();
     if let Err(error) = commit(ctx, emitter, &alert).await {
         tracing::error!(%error, ?alert, "an alert was not told");
     }
 }
 
 async fn commit(ctx: &Context, emitter: &Emitter, alert: &Alert) -> Result<(), WriteError> {
-    let events = vec![owed_alert(ctx, alert).await?];
-    let mut client = ctx.pool.get().await?;
-    let tx = client.transaction().await?;
-    let row = owed::insert(&tx, &ctx.worker, &events).await?;
-    tx.commit().await?;
+    let events = vec![owed::alert::<WriteError>(ctx, alert).await?];
+    let row = owed::commit::<WriteError>(ctx, &events).await?;
     // Without room a sweep emits it.
     emitter.emit(emitter.room_now(), row, events);
     Ok(())
